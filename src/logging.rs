@@ -1,0 +1,1 @@
+//! One event, one line, greppable for ten years.

@@ -1,0 +1,3 @@
+//! The `straymail` program.
+
+fn main() {}

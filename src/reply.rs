@@ -1,0 +1,1 @@
+//! SMTP replies to the person who mistyped.

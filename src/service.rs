@@ -1,0 +1,1 @@
+//! What straymail does: judge, hold, release, drop, approve. Milter, CLI and web call it.

@@ -1,0 +1,1 @@
+//! One SMTP session as the milter sees it: a pure state machine.

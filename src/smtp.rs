@@ -1,0 +1,1 @@
+//! A small SMTP client that re-injects a held message through the MTA, byte for byte.

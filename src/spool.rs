@@ -1,0 +1,1 @@
+//! Held messages on disk: the truth the index is rebuilt from.

@@ -1,0 +1,1 @@
+//! The local SQLite file: quarantine index, approvals, audit record.
