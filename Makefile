@@ -1,0 +1,40 @@
+# `make help` lists what there is to do. Everything installs what it needs (see .ci/setup).
+.PHONY: help demo test lint quality bench
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo KEEP=1        leave the demo's Postfix and straymail running"
+	@echo "  make quality DATA=path  score a folder of labelled cases"
+
+demo: ## a private Postfix with straymail in front, a few mails, and what became of them
+	@.ci/setup
+	@cargo build --quiet --bin straymail --example demo
+	@cargo run --quiet --example demo
+
+test: lint ## everything CI runs: lints, all tests (real Postfix included), the shipped configuration
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    set -ex; \
+	    cargo nextest run; \
+	    cargo test --doc; \
+	else \
+	    set -ex; \
+	    cargo test; \
+	fi
+	@if [ -f milter.yaml ]; then set -x; cargo run --quiet --bin straymail -- check-config --config milter.yaml; \
+	    else echo "skipped: no milter.yaml yet"; fi
+
+lint:
+	@.ci/setup
+	@if cargo fmt --version >/dev/null 2>&1; then set -x; cargo fmt --check; \
+	    else echo "skipped: cargo fmt is not installed (rustup component add rustfmt)"; fi
+	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --all-targets -- -D warnings; \
+	    else echo "skipped: cargo clippy is not installed (rustup component add clippy)"; fi
+
+quality: ## recall, false alarms and suggestions on a folder of labelled cases (DATA=path)
+	@test -n "$(DATA)" || { echo "say which folder: make quality DATA=path" >&2; exit 64; }
+	cargo run --quiet --release --example quality -- $(DATA)
+
+bench: ## speed of the scoring core
+	cargo bench

@@ -1,0 +1,339 @@
+//! The daemon under test: started with a configuration of its own, stopped by process id.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::guard::Guard;
+use super::postfix::Postfix;
+use super::wait_for;
+
+/// How a daemon is to be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Holds the configuration, the log and the store.
+    pub(crate) directory: PathBuf,
+    /// The configuration, written as JSON: every JSON text is YAML.
+    pub(crate) config: Value,
+    /// Crash point (`STRAYMAIL_FAULT`), for builds with `fault-injection`.
+    pub(crate) fault: Option<String>,
+}
+
+impl Settings {
+    /// A daemon for all three milter ports of `postfix`, with a fresh store.
+    ///
+    /// It trusts `.mil` and a few names, and judges mail from loopback.
+    pub(crate) fn for_postfix(postfix: &Postfix) -> Settings {
+        let directory = postfix.directory().join("straymail");
+        let _ = fs::remove_dir_all(&directory);
+        let mut settings = Settings::in_directory(&directory);
+        let listener = |path: &Path, role: &str| json!({"socket": format!("unix:{}", path.display()), "role": role, "mode": "0666"});
+        settings.config["listen"] = json!([
+            listener(&postfix.milter_socket, "submission"),
+            listener(&postfix.local_socket, "local"),
+            listener(&postfix.relay_socket, "relay"),
+        ]);
+        settings.config["quarantine"]["release_to"] =
+            json!(format!("127.0.0.1:{}", postfix.submission_port));
+        settings
+    }
+
+    /// A daemon with one submission listener, a UNIX socket in `directory`.
+    pub(crate) fn in_directory(directory: &Path) -> Settings {
+        let socket = directory.join("milter.sock");
+        Settings {
+            program: program(),
+            directory: directory.to_owned(),
+            config: json!({
+                "listen": [{
+                    "socket": format!("unix:{}", socket.display()),
+                    "role": "submission",
+                    "mode": "0666",
+                }],
+                "trusted": {
+                    "domains": ["army.mil", "navy.mil", "hospital.org"],
+                    "suffixes": [".mil"],
+                },
+                "public_suffix_list": "built-in",
+                "quarantine": {
+                    "directory": directory.join("store"),
+                    "min_free": "0",
+                },
+            }),
+            fault: None,
+        }
+    }
+
+    /// Lays `changes` over the configuration; a list replaces a list.
+    pub(crate) fn with(mut self, changes: Value) -> Settings {
+        overlay(&mut self.config, changes);
+        self
+    }
+
+    /// Where the configuration is written.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.directory.join("milter.yaml")
+    }
+
+    /// Writes the configuration without starting anything.
+    pub(crate) fn write(&self) -> Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let text = serde_json::to_string_pretty(&self.config)?;
+        fs::write(self.config_path(), text)?;
+        Ok(())
+    }
+
+    fn sockets(&self) -> Vec<String> {
+        let listeners = self.config["listen"].as_array();
+        listeners
+            .into_iter()
+            .flatten()
+            .filter_map(|listener| listener["socket"].as_str())
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn overlay(base: &mut Value, changes: Value) {
+    match (base, changes) {
+        (_, Value::Null) => {}
+        (Value::Object(base), Value::Object(changes)) => {
+            for (key, value) in changes {
+                overlay(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, changes) => *base = changes,
+    }
+}
+
+/// Where cargo has put the program: beside the running test or example.
+fn program() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_straymail") {
+        return path.into();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let profile = own.ancestors().nth(2).unwrap_or(Path::new("."));
+    profile.join("straymail")
+}
+
+/// A running daemon. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    settings: Settings,
+    _guard: Guard,
+}
+
+/// A held recipient, from `straymail quarantine list --json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// What an admin types.
+    pub(crate) id: String,
+    /// The envelope recipient.
+    pub(crate) recipient: String,
+    /// `held`, `released`, …
+    pub(crate) state: String,
+}
+
+/// What a command printed, both streams in one text, and its exit code.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    /// The exit code; -1 when a signal ended it.
+    pub(crate) code: i32,
+    /// Standard output, then standard error.
+    pub(crate) text: String,
+}
+
+impl Daemon {
+    /// Starts the daemon and waits until every listener answers.
+    ///
+    /// # Errors
+    /// With its log when it ends instead.
+    pub(crate) fn start(settings: &Settings) -> Result<Daemon> {
+        let mut daemon = Daemon::spawn(settings)?;
+        for socket in settings.sockets() {
+            wait_for(&format!("straymail at {socket}"), || {
+                if connects(&socket) {
+                    return Ok(Some(()));
+                }
+                if let Some(status) = daemon.child.try_wait()? {
+                    bail!("straymail ended with {status}:\n{}", daemon.log());
+                }
+                Ok(None)
+            })?;
+        }
+        Ok(daemon)
+    }
+
+    /// Starts the daemon without waiting.
+    pub(crate) fn spawn(settings: &Settings) -> Result<Daemon> {
+        settings.write()?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(settings.directory.join("log"))?;
+        let mut command = Command::new(&settings.program);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(settings.config_path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .env_remove("STRAYMAIL_FAULT");
+        if let Some(fault) = &settings.fault {
+            command.env("STRAYMAIL_FAULT", fault);
+        }
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", settings.program.display()))?;
+        let guard = Guard::new(&format!("kill -KILL {}", child.id()))?;
+        Ok(Daemon {
+            child,
+            settings: settings.clone(),
+            _guard: guard,
+        })
+    }
+
+    /// Everything it has logged, over all its starts in this directory.
+    pub(crate) fn log(&self) -> String {
+        let bytes = fs::read(self.settings.directory.join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The configuration it was started with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no process id")?, signal)?;
+        Ok(())
+    }
+
+    /// Says whether the process still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
+        let child = &mut self.child;
+        wait_for("straymail to end", || Ok(child.try_wait()?))
+    }
+
+    /// Stops it like an init system does and expects a clean end.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("straymail had ended before with {status}:\n{}", self.log());
+        }
+        self.signal(Signal::TERM)?;
+        let status = self.wait()?;
+        ensure!(
+            status.success(),
+            "straymail ended with {status} (signal {:?}):\n{}",
+            status.signal(),
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// How many file descriptors it has open.
+    pub(crate) fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        Ok(kib.context("no VmRSS")?.parse()?)
+    }
+
+    /// Runs an admin's command with this daemon's configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Output> {
+        command(&self.settings, arguments)
+    }
+
+    /// Every entry of the quarantine.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        entries(&self.settings)
+    }
+
+    /// The entries that wait for a decision.
+    pub(crate) fn held(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.entries()?;
+        entries.retain(|entry| entry.state == "held");
+        Ok(entries)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- straymail\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs an admin's command; the daemon need not run.
+pub(crate) fn command(settings: &Settings, arguments: &[&str]) -> Result<Output> {
+    let output = Command::new(&settings.program)
+        .args(arguments)
+        .arg("--config")
+        .arg(settings.config_path())
+        .stdin(Stdio::null())
+        .env_remove("STRAYMAIL_FAULT")
+        .output()
+        .context("cannot start straymail")?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok(Output {
+        code: output.status.code().unwrap_or(-1),
+        text,
+    })
+}
+
+/// Every entry of the quarantine below `settings`.
+pub(crate) fn entries(settings: &Settings) -> Result<Vec<Entry>> {
+    let output = command(settings, &["quarantine", "list", "--all", "--json"])?;
+    ensure!(output.code == 0, "quarantine list: {}", output.text);
+    let list: Value = serde_json::from_str(&output.text).with_context(|| output.text.clone())?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| Entry {
+            id: text(&entry["id"]),
+            recipient: text(&entry["recipient"]),
+            state: text(&entry["state"]),
+        })
+        .collect())
+}
+
+fn connects(socket: &str) -> bool {
+    match socket.strip_prefix("unix:") {
+        Some(path) => UnixStream::connect(path).is_ok(),
+        None => TcpStream::connect(socket.trim_start_matches("inet:")).is_ok(),
+    }
+}
