@@ -133,7 +133,7 @@ mod tests {
 
     fn suffix<'n>(list: &PublicSuffixes, name: &'n str) -> (&'n str, bool) {
         let suffix = list.suffix(name);
-        (&name[suffix.start..], suffix.listed)
+        (name.get(suffix.start..).unwrap(), suffix.listed)
     }
 
     #[test]

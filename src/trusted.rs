@@ -218,14 +218,16 @@ impl TrustedList {
         suffixes: &PublicSuffixes,
     ) -> Result<(), TrustedError> {
         let entry = parse_entry(entry, source, suffixes)?;
-        let text = entry.to_string();
-        match self.insert(entry) {
-            Ok(()) => Ok(()),
-            Err((again, first)) => Err(TrustedError::Duplicate {
-                source_line: again.source,
-                text,
-                first,
+        match self.place(&entry) {
+            Some(first) => Err(TrustedError::Duplicate {
+                text: entry.to_string(),
+                first: first.source.clone(),
+                source_line: entry.source,
             }),
+            None => {
+                self.insert(entry);
+                Ok(())
+            }
         }
     }
 
@@ -246,15 +248,9 @@ impl TrustedList {
             own: true,
             source,
         };
-        if let Err((own, _)) = self.insert(own) {
-            let key = (own.cover, Box::from(own.domain.ascii()));
-            if let Some(entry) = self
-                .places
-                .get(&key)
-                .and_then(|at| self.entries.get_mut(*at))
-            {
-                entry.own = true;
-            }
+        match self.place(&own) {
+            Some(entry) => entry.own = true,
+            None => self.insert(own),
         }
     }
 
@@ -281,10 +277,9 @@ impl TrustedList {
     /// Adds everything of `other`; entries that are there already stay as they are.
     pub fn merge(&mut self, other: TrustedList) {
         for entry in other.entries {
-            if entry.own {
-                self.add_own(entry.domain, entry.source);
-            } else {
-                let _there_already = self.insert(entry);
+            match self.place(&entry) {
+                Some(there) => there.own |= entry.own,
+                None => self.insert(entry),
             }
         }
         self.known.extend(other.known);
@@ -323,16 +318,17 @@ impl TrustedList {
         None
     }
 
-    fn insert(&mut self, entry: TrustedEntry) -> Result<(), (TrustedEntry, Source)> {
+    /// Returns the entry that is the same as `entry`, if there is one already.
+    fn place(&mut self, entry: &TrustedEntry) -> Option<&mut TrustedEntry> {
         let key = (entry.cover, Box::from(entry.domain.ascii()));
-        match self.places.get(&key).and_then(|at| self.entries.get(*at)) {
-            Some(first) => Err((entry, first.source.clone())),
-            None => {
-                self.places.insert(key, self.entries.len());
-                self.entries.push(entry);
-                Ok(())
-            }
-        }
+        let at = *self.places.get(&key)?;
+        self.entries.get_mut(at)
+    }
+
+    fn insert(&mut self, entry: TrustedEntry) {
+        let key = (entry.cover, Box::from(entry.domain.ascii()));
+        self.places.insert(key, self.entries.len());
+        self.entries.push(entry);
     }
 }
 
