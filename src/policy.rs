@@ -340,6 +340,13 @@ impl Policy {
             .max_by_key(|rule| rule.scope.specificity())
     }
 
+    /// Returns what to do when straymail itself fails with `subject`.
+    pub fn on_error_for(&self, subject: &Subject<'_>, now: jiff::Timestamp) -> OnError {
+        (self.rule_for(subject, now))
+            .and_then(|rule| rule.on_error)
+            .unwrap_or(self.on_error)
+    }
+
     /// Returns what to do about `assessment`.
     ///
     /// `approval` names the approval for exactly this sender and recipient, when the store has

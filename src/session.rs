@@ -1,1 +1,640 @@
 //! One SMTP session as the milter sees it: a pure state machine.
+//!
+//! It knows who sends, through which listener, and what was decided about the recipients so
+//! far, and says at the end of the message what to ask of the MTA. It knows nothing of the
+//! milter library, so that two adapters can drive it and tests need no MTA.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::address::{Address, Host};
+use crate::policy::{Action, OnError, Role, Subject, Verdict};
+use crate::public_suffix::PublicSuffixes;
+use crate::score::Assessment;
+use crate::untrusted::Untrusted;
+
+/// Which mail is ours to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Mail of clients in these networks is ours.
+    pub networks: Vec<IpNet>,
+    /// Mail of authenticated clients is ours.
+    pub authenticated: bool,
+}
+
+/// Why the recipients of a message are judged, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Passage {
+    /// Mail of our own senders: judged.
+    Judged,
+    /// Mail of others: passes untouched.
+    Inbound,
+    /// The null sender: bounces and notices pass untouched (RFC 5321, 4.5.5).
+    NullSender,
+}
+
+/// The SMTP client, as the MTA describes it at CONNECT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Host name, as the MTA looked it up.
+    pub name: Vec<u8>,
+    /// Address; `None` for UNIX sockets and unknown families.
+    pub ip: Option<IpAddr>,
+    /// Port; 0 for mail that Postfix's cleanup passes on from sendmail(1).
+    pub port: u16,
+}
+
+/// A MAIL command with the macros that belong to it. Every macro may be missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mail<'a> {
+    /// The path as received, with angle brackets on SMTP and without from sendmail(1).
+    pub path: &'a [u8],
+    /// ESMTP parameters, `BODY=8BITMIME`.
+    pub args: &'a [&'a [u8]],
+    /// `{auth_authen}`: SASL login.
+    pub login: Option<&'a [u8]>,
+    /// `i`: queue id. Postfix assigns it only once a recipient was accepted.
+    pub queue_id: Option<&'a [u8]>,
+}
+
+/// A RCPT command with the macros that belong to it. Every macro may be missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rcpt<'a> {
+    /// The path as received.
+    pub path: &'a [u8],
+    /// ESMTP parameters, `NOTIFY=NEVER`.
+    pub args: &'a [&'a [u8]],
+    /// `{rcpt_addr}`: the address as the MTA understood it.
+    pub rewritten: Option<&'a [u8]>,
+    /// `i`: queue id.
+    pub queue_id: Option<&'a [u8]>,
+}
+
+/// A recipient to be judged, in both spellings that the MTA gives.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// ESMTP parameters of the RCPT command.
+    pub args: Vec<Vec<u8>>,
+    /// The RCPT argument.
+    pub address: Address,
+    /// `{rcpt_addr}` where it holds an address.
+    pub rewritten: Option<Address>,
+}
+
+/// A recipient with what was found and decided.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Whom it is about.
+    pub recipient: Recipient,
+    /// What the worst of its readings resembles.
+    pub assessment: Assessment,
+    /// What is done about it.
+    pub verdict: Verdict,
+}
+
+/// What straymail answers to one milter event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on. Never ACCEPT: after an early accept, Postfix before 3.11.3 could be made to send
+    /// a second message past the milter.
+    Continue,
+    /// No more body chunks are needed.
+    Skip,
+    /// Refuse the recipient or the message with this reply.
+    Refuse(crate::reply::Reply),
+    /// Take the message off the MTA's hands: all its recipients are held by us.
+    Discard,
+}
+
+/// A change asked of the MTA at the end of the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Remove this envelope recipient, spelled exactly so.
+    DeleteRecipient(Vec<u8>),
+    /// Add a header.
+    AddHeader {
+        /// Field name.
+        name: &'static str,
+        /// Field value, ASCII.
+        value: String,
+    },
+    /// Put the message into the MTA's own hold queue, for this reason.
+    Quarantine(String),
+}
+
+/// One message of a session.
+#[derive(Debug)]
+pub struct Message {
+    /// Envelope sender.
+    pub sender: Address,
+    /// ESMTP parameters of the MAIL command.
+    pub sender_args: Vec<Vec<u8>>,
+    /// SASL login, escaped.
+    pub login: Option<String>,
+    /// Queue id, escaped; known late on Postfix.
+    pub queue_id: Option<String>,
+    /// Whether its recipients are judged.
+    pub passage: Passage,
+    /// Recipients with evidence that were not refused.
+    pub judged: Vec<Judged>,
+    /// How many recipients were let through without evidence.
+    pub clean: u64,
+    /// Set when a fault of ours must decide about the whole message.
+    pub fault: Option<OnError>,
+}
+
+/// The session of one milter connection.
+#[derive(Debug)]
+pub struct Session {
+    role: Role,
+    client: Client,
+    message: Option<Message>,
+}
+
+impl Gate {
+    /// Returns whether mail with this sender and origin is judged.
+    ///
+    /// Everything that comes by a submission or local listener is ours; on a relay listener,
+    /// where inbound mail passes too, the login or the client's network tells.
+    fn passage(&self, role: Role, sender: &Address, client: &Client, login: bool) -> Passage {
+        let inside = || {
+            (client.ip).is_some_and(|ip| {
+                // An IPv4 client of a dual-stack socket is still that IPv4 client.
+                let ip = ip.to_canonical();
+                self.networks.iter().any(|net| net.contains(&ip))
+            })
+        };
+        match role {
+            _ if sender.is_null() => Passage::NullSender,
+            Role::Submission | Role::Local => Passage::Judged,
+            Role::Relay if login && self.authenticated || inside() => Passage::Judged,
+            Role::Relay => Passage::Inbound,
+        }
+    }
+}
+
+impl Recipient {
+    fn parse(rcpt: Rcpt<'_>, suffixes: &PublicSuffixes) -> Recipient {
+        Recipient {
+            args: to_owned(rcpt.args),
+            address: Address::parse(rcpt.path, suffixes),
+            // For a recipient that the MTA refuses, `{rcpt_addr}` holds error text: take it
+            // only when it is an address. `{rcpt_mailer}` cannot tell, Postfix says `error`
+            // for valid virtual aliases as well.
+            rewritten: (rcpt.rewritten)
+                .map(|address| Address::parse(address, suffixes))
+                .filter(|a| matches!(a.host(), Host::Domain(_) | Host::Literal(_))),
+        }
+    }
+
+    /// Returns every place the mail may go to, by either spelling.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        (self.address.hosts()).chain(self.rewritten.iter().flat_map(Address::hosts))
+    }
+
+    /// Returns the address the MTA delivers to, in comparable form.
+    pub fn canonical(&self) -> String {
+        self.rewritten.as_ref().unwrap_or(&self.address).canonical()
+    }
+
+    /// Returns the spellings to name in order to remove this recipient.
+    ///
+    /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
+    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes; and it gives no
+    /// error when nothing matched.
+    fn spellings(&self) -> impl Iterator<Item = &[u8]> {
+        let raw = self.address.path();
+        let rewritten = self.rewritten.as_ref().map(Address::path);
+        std::iter::once(raw).chain(rewritten.filter(|path| *path != raw))
+    }
+}
+
+impl Session {
+    /// Begins a session on a listener of this role.
+    pub fn new(role: Role) -> Session {
+        Session {
+            role,
+            client: Client::default(),
+            message: None,
+        }
+    }
+
+    /// CONNECT: who speaks to the MTA.
+    ///
+    /// Postfix's cleanup simulates a client `localhost` with port 0 for mail from sendmail(1).
+    /// There no recipient may be refused, whatever the listener's role.
+    pub fn connect(&mut self, client: Client) {
+        if client.port == 0 && client.ip.is_some_and(|ip| ip.is_loopback()) {
+            self.role = Role::Local;
+        }
+        self.client = client;
+    }
+
+    /// MAIL: a new message; what was known of an earlier one is forgotten.
+    pub fn mail(&mut self, mail: Mail<'_>, gate: &Gate, suffixes: &PublicSuffixes) -> &Message {
+        let sender = Address::parse(mail.path, suffixes);
+        let login = mail.login.filter(|login| !login.is_empty());
+        let passage = gate.passage(self.role, &sender, &self.client, login.is_some());
+        self.message.insert(Message {
+            sender,
+            sender_args: to_owned(mail.args),
+            login: login.map(|login| Untrusted(login).to_string()),
+            queue_id: escaped(mail.queue_id),
+            passage,
+            judged: Vec::new(),
+            clean: 0,
+            fault: None,
+        })
+    }
+
+    /// RCPT: returns the recipient when it is to be judged.
+    ///
+    /// A RCPT without a MAIL before it is judged as well: a confused MTA opens no way around.
+    pub fn rcpt(&mut self, rcpt: Rcpt<'_>, suffixes: &PublicSuffixes) -> Option<Recipient> {
+        if let Some(message) = &mut self.message {
+            message.learn_queue_id(rcpt.queue_id);
+            if message.passage != Passage::Judged {
+                return None;
+            }
+        }
+        Some(Recipient::parse(rcpt, suffixes))
+    }
+
+    /// Notes a recipient without evidence.
+    pub fn let_pass(&mut self) {
+        if let Some(message) = &mut self.message {
+            message.clean += 1;
+        }
+    }
+
+    /// Notes what was decided about a recipient that was not refused.
+    pub fn note(&mut self, judged: Judged) {
+        if let Some(message) = &mut self.message {
+            message.judged.push(judged);
+        }
+    }
+
+    /// Notes that a fault of ours decides about the message; the strictest one wins.
+    pub fn fail(&mut self, on_error: OnError) {
+        if let Some(message) = &mut self.message {
+            message.fault = Some(
+                message
+                    .fault
+                    .map_or(on_error, |old| old.strictest(on_error)),
+            );
+        }
+    }
+
+    /// Returns the message under way.
+    pub fn message(&self) -> Option<&Message> {
+        self.message.as_ref()
+    }
+
+    /// Returns the role that applies to this session.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns the SMTP client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns what rules ask about `recipient` (in comparable form) of this message, whose
+    /// sender is given in comparable form too.
+    pub fn subject<'a>(&'a self, sender: &'a str, recipient: &'a str) -> Subject<'a> {
+        Subject {
+            sender,
+            login: self.message.as_ref().and_then(|m| m.login.as_deref()),
+            client: self.client.ip,
+            role: self.role,
+            recipient,
+        }
+    }
+
+    /// Returns whether the header and body are needed, because a recipient will be held.
+    pub fn wants_content(&self) -> bool {
+        (self.message.as_ref()).is_some_and(|message| message.held().next().is_some())
+    }
+
+    /// Returns whether nothing is left to do at the end of the message.
+    pub fn is_plain(&self) -> bool {
+        (self.message.as_ref()).is_none_or(|m| m.judged.is_empty() && m.fault.is_none())
+    }
+
+    /// End of message: hands the message over, leaving the session ready for the next.
+    pub fn end_of_message(&mut self, queue_id: Option<&[u8]>) -> Option<Message> {
+        let mut message = self.message.take()?;
+        message.learn_queue_id(queue_id);
+        Some(message)
+    }
+
+    /// ABORT (also after RSET): forgets the message; client and login stay the MTA's to tell.
+    pub fn abort(&mut self) {
+        self.message = None;
+    }
+}
+
+impl OnError {
+    /// Returns the answer that risks least: tempfail before hold-message before accept.
+    fn strictest(self, other: OnError) -> OnError {
+        match (self, other) {
+            (OnError::Tempfail, _) | (_, OnError::Tempfail) => OnError::Tempfail,
+            (OnError::HoldMessage, _) | (_, OnError::HoldMessage) => OnError::HoldMessage,
+            (OnError::Accept, OnError::Accept) => OnError::Accept,
+        }
+    }
+}
+
+impl Message {
+    fn learn_queue_id(&mut self, queue_id: Option<&[u8]>) {
+        if let Some(id) = escaped(queue_id) {
+            self.queue_id = Some(id);
+        }
+    }
+
+    /// Returns the recipients to keep in the quarantine.
+    pub fn held(&self) -> impl Iterator<Item = &Judged> {
+        (self.judged.iter()).filter(|judged| judged.verdict.action == Action::Hold)
+    }
+
+    /// Returns what to do about the whole message when holding its recipients failed: the
+    /// strictest wish of their rules.
+    pub fn on_hold_error(&self) -> OnError {
+        (self.held().map(|judged| judged.verdict.on_error))
+            .reduce(OnError::strictest)
+            .unwrap_or_default()
+    }
+
+    /// Returns whether nobody is left to deliver to once the held recipients are removed.
+    pub fn all_held(&self) -> bool {
+        self.clean == 0 && !self.judged.is_empty() && self.held().count() == self.judged.len()
+    }
+
+    /// Returns the changes to ask of the MTA after the held recipients are safely stored.
+    ///
+    /// No header names a held address: the other recipients must not learn of a Bcc.
+    pub fn changes(&self) -> Vec<Change> {
+        let mut changes: Vec<Change> = (self.held())
+            .flat_map(|judged| judged.recipient.spellings())
+            .map(|spelling| Change::DeleteRecipient(spelling.to_vec()))
+            .collect();
+        let with = |action| (self.judged.iter()).find(move |j| j.verdict.action == action);
+        if with(Action::Tag).is_some() {
+            changes.push(Change::AddHeader {
+                name: "X-Straymail",
+                value: "a recipient of this message resembles a trusted domain".into(),
+            });
+        }
+        if let Some(judged) = with(Action::HoldMessage) {
+            changes.push(Change::Quarantine(format!(
+                "straymail: {}",
+                judged.assessment.sentence_ascii()
+            )));
+        }
+        changes
+    }
+}
+
+fn to_owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
+    args.iter().map(|arg| arg.to_vec()).collect()
+}
+
+fn escaped(macro_value: Option<&[u8]>) -> Option<String> {
+    macro_value.map(|value| Untrusted(value).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Band, Mode};
+
+    fn suffixes() -> PublicSuffixes {
+        PublicSuffixes::built_in()
+    }
+
+    fn gate() -> Gate {
+        Gate {
+            networks: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+            authenticated: true,
+        }
+    }
+
+    fn client(ip: &str, port: u16) -> Client {
+        Client {
+            name: b"client.example".to_vec(),
+            ip: Some(ip.parse().unwrap()),
+            port,
+        }
+    }
+
+    /// A session after CONNECT and MAIL.
+    fn session(role: Role, ip: &str, sender: &[u8], login: Option<&[u8]>) -> Session {
+        let mut session = Session::new(role);
+        session.connect(client(ip, 4000));
+        let mail = Mail {
+            path: sender,
+            login,
+            ..Mail::default()
+        };
+        session.mail(mail, &gate(), &suffixes());
+        session
+    }
+
+    fn passage(role: Role, ip: &str, sender: &[u8], login: Option<&[u8]>) -> Passage {
+        session(role, ip, sender, login).message().unwrap().passage
+    }
+
+    fn rcpt<'a>(path: &'a [u8], rewritten: Option<&'a [u8]>) -> Rcpt<'a> {
+        Rcpt {
+            path,
+            rewritten,
+            ..Rcpt::default()
+        }
+    }
+
+    fn decide(session: &mut Session, path: &[u8], rewritten: Option<&[u8]>, action: Action) {
+        let recipient = session.rcpt(rcpt(path, rewritten), &suffixes()).unwrap();
+        session.note(Judged {
+            recipient,
+            assessment: Assessment::undecodable(b"x", &crate::domain::DomainError::Empty),
+            verdict: Verdict {
+                action,
+                intended: action,
+                band: Band::Suspect,
+                mode: Mode::Enforce,
+                rule: "default".into(),
+                approval: None,
+                on_error: OnError::Tempfail,
+            },
+        });
+    }
+
+    fn deleted(message: &Message) -> Vec<String> {
+        (message.changes().into_iter())
+            .map(|change| match change {
+                Change::DeleteRecipient(path) => String::from_utf8(path).unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn gate_lets_only_our_own_mail_be_judged() {
+        use Passage::*;
+        let alice = b"<alice@site.example>";
+        assert_eq!(passage(Role::Relay, "192.0.2.1", alice, None), Inbound);
+        assert_eq!(passage(Role::Relay, "192.0.2.1", alice, Some(b"")), Inbound);
+        assert_eq!(
+            passage(Role::Relay, "192.0.2.1", alice, Some(b"alice")),
+            Judged
+        );
+        assert_eq!(passage(Role::Relay, "10.1.2.3", alice, None), Judged);
+        assert_eq!(passage(Role::Relay, "::ffff:10.1.2.3", alice, None), Judged);
+        assert_eq!(passage(Role::Submission, "192.0.2.1", alice, None), Judged);
+        assert_eq!(passage(Role::Local, "192.0.2.1", alice, None), Judged);
+        assert_eq!(
+            passage(Role::Submission, "10.1.2.3", b"<>", Some(b"alice")),
+            NullSender
+        );
+    }
+
+    #[test]
+    fn gate_without_authenticated_ignores_the_login() {
+        let mut session = Session::new(Role::Relay);
+        session.connect(client("192.0.2.1", 4000));
+        let (gate, mail) = (
+            Gate {
+                networks: vec![],
+                authenticated: false,
+            },
+            Mail {
+                path: b"<a@b.example>",
+                login: Some(b"alice"),
+                ..Mail::default()
+            },
+        );
+        assert_eq!(
+            session.mail(mail, &gate, &suffixes()).passage,
+            Passage::Inbound
+        );
+    }
+
+    #[test]
+    fn recipients_of_inbound_mail_are_not_even_parsed() {
+        let mut session = session(Role::Relay, "192.0.2.1", b"<a@b.example>", None);
+        assert!(
+            session
+                .rcpt(rcpt(b"<carl@army.ml>", None), &suffixes())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn sendmail_submission_makes_the_session_local() {
+        let mut session = Session::new(Role::Relay);
+        session.connect(client("127.0.0.1", 0));
+        assert_eq!(session.role(), Role::Local);
+        session = Session::new(Role::Relay);
+        session.connect(client("192.0.2.1", 0));
+        assert_eq!(session.role(), Role::Relay);
+    }
+
+    #[test]
+    fn held_recipient_is_removed_in_both_spellings() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        decide(
+            &mut session,
+            b"<Carl@ARMY.ml>",
+            Some(b"carl@army.ml"),
+            Action::Hold,
+        );
+        decide(
+            &mut session,
+            b"dora@army.ml",
+            Some(b"dora@army.ml"),
+            Action::Hold,
+        );
+        decide(&mut session, b"<eve@army.ml>", None, Action::Accept);
+        let message = session.end_of_message(None).unwrap();
+        assert_eq!(
+            deleted(&message),
+            ["<Carl@ARMY.ml>", "carl@army.ml", "dora@army.ml"]
+        );
+        assert!(!message.all_held());
+    }
+
+    #[test]
+    fn error_text_in_the_macro_is_not_an_address() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        let text: &[u8] = b"Recipient address rejected: no such user";
+        let recipient = session
+            .rcpt(rcpt(b"<bob@navy.mil>", Some(text)), &suffixes())
+            .unwrap();
+        assert!(recipient.rewritten.is_none());
+        assert_eq!(recipient.canonical(), "bob@navy.mil");
+    }
+
+    #[test]
+    fn message_is_discarded_only_when_nobody_else_gets_it() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        decide(&mut session, b"<carl@army.ml>", None, Action::Hold);
+        assert!(session.wants_content());
+        session.let_pass();
+        assert!(!session.end_of_message(None).unwrap().all_held());
+    }
+
+    #[test]
+    fn rset_and_a_new_mail_forget_recipients() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        decide(&mut session, b"<carl@army.ml>", None, Action::Hold);
+        session.abort();
+        assert!(!session.wants_content());
+        assert!(session.end_of_message(None).is_none());
+        session.mail(
+            Mail {
+                path: b"<b@site.example>",
+                ..Mail::default()
+            },
+            &gate(),
+            &suffixes(),
+        );
+        decide(&mut session, b"<carl@army.ml>", None, Action::Hold);
+        session.mail(
+            Mail {
+                path: b"<c@site.example>",
+                ..Mail::default()
+            },
+            &gate(),
+            &suffixes(),
+        );
+        assert!(!session.wants_content());
+    }
+
+    #[test]
+    fn queue_id_is_taken_whenever_the_mta_tells_it() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        assert_eq!(session.message().unwrap().queue_id, None);
+        let late = Rcpt {
+            queue_id: Some(b"4XyZ"),
+            ..rcpt(b"<bob@navy.mil>", None)
+        };
+        session.rcpt(late, &suffixes());
+        assert_eq!(session.message().unwrap().queue_id.as_deref(), Some("4XyZ"));
+        let message = session.end_of_message(Some(b"4XyZ2")).unwrap();
+        assert_eq!(message.queue_id.as_deref(), Some("4XyZ2"));
+    }
+
+    #[test]
+    fn strictest_fault_decides_about_the_message() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        session.fail(OnError::Accept);
+        session.fail(OnError::HoldMessage);
+        assert!(!session.is_plain());
+        assert_eq!(session.message().unwrap().fault, Some(OnError::HoldMessage));
+        session.fail(OnError::Tempfail);
+        session.fail(OnError::Accept);
+        assert_eq!(session.message().unwrap().fault, Some(OnError::Tempfail));
+    }
+}
