@@ -1,1 +1,95 @@
-//! The command line.
+//! The command line. Each command is a file below `cli/`; this one names them and ends them.
+
+mod check;
+mod check_config;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors, DEFAULT_PATH};
+
+/// Everything is fine, or nothing suspicious was found.
+pub const EXIT_FINE: u8 = 0;
+/// `check` found a suspicious name; any other command failed.
+pub const EXIT_FOUND: u8 = 1;
+/// The command line is wrong (`EX_USAGE` of sysexits.h).
+pub const EXIT_USAGE: u8 = 64;
+/// The configuration is wrong (`EX_CONFIG`).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Stops mail before it goes to the wrong domain.
+#[derive(Debug, Parser)]
+#[command(
+    name = "straymail",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit status: 0 fine, 1 suspicious or failed, 64 wrong usage, 78 wrong configuration."
+)]
+struct Cli {
+    /// Configuration file [default: /etc/straymail/milter.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    CheckConfig(check_config::CheckConfig),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Runs the program and returns its exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` arrive here too; they are no mistakes.
+            let wrong = error.use_stderr();
+            let _ = error.print();
+            return ExitCode::from(if wrong { EXIT_USAGE } else { EXIT_FINE });
+        }
+    };
+    match run(&cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            eprintln!("straymail: {}", chain(&failure));
+            ExitCode::from(match failure {
+                Failure::Config(_) => EXIT_CONFIG,
+                Failure::Other(_) => EXIT_FOUND,
+            })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8, Failure> {
+    let path = cli.config.as_deref();
+    match &cli.command {
+        Command::Check(command) => command.run(path),
+        Command::CheckConfig(command) => command.run(path),
+    }
+}
+
+/// Returns the message of an error and of what caused it.
+fn chain(failure: &Failure) -> String {
+    match failure {
+        Failure::Other(error) => format!("{error:#}"),
+        failure => failure.to_string(),
+    }
+}
+
+/// Returns the configuration at `path`, or at the usual place.
+fn load_config(path: Option<&Path>) -> Result<Config, ConfigErrors> {
+    Config::load(path.unwrap_or(Path::new(DEFAULT_PATH)))
+}

@@ -1,1 +1,385 @@
 //! `milter.yaml`: read, checked as a whole, turned into each module's own settings.
+//!
+//! Every problem is reported, not only the first, each with its place, its key, what was read
+//! and what is allowed. Nothing but the wiring imports this module: the others get their own
+//! small settings structs. The only file that names the YAML crate is `config/yaml.rs`.
+
+mod problem;
+mod reader;
+mod schema;
+mod trust;
+mod value;
+mod yaml;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use problem::{ConfigErrors, Problem};
+pub use trust::Trust;
+
+use crate::logging::LogSettings;
+use crate::policy::{Policy, Role};
+
+/// Where the configuration is looked for when no `--config` is given.
+pub const DEFAULT_PATH: &str = "/etc/straymail/milter.yaml";
+
+/// A configuration without problems.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the MTA reaches us; at least one.
+    pub listeners: Vec<Listener>,
+    /// The trusted list and the public suffix list, read and checked.
+    pub trust: Trust,
+    /// Which mail is ours to judge.
+    pub gate: Gate,
+    /// What to do about an assessment.
+    pub policy: Policy,
+    /// One ASCII sentence at the end of every refusal; empty for none.
+    pub reply_contact: String,
+    /// Where held mail is kept and how it leaves.
+    pub quarantine: Quarantine,
+    /// Bounds of the daemon.
+    pub limits: Limits,
+    /// Where and how events are logged.
+    pub log: LogSettings,
+    /// Legal, but most likely not meant; an admin should see them.
+    pub warnings: Vec<Problem>,
+}
+
+/// One socket the MTA connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub address: ListenAddress,
+    /// What for.
+    pub role: Role,
+    /// Permission bits of a UNIX socket.
+    pub mode: u32,
+    /// Group that owns a UNIX socket; ours when `None`.
+    pub group: Option<String>,
+}
+
+/// The address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// A UNIX socket, by absolute path.
+    Unix(PathBuf),
+    /// A TCP address; the milter protocol knows no authentication, so loopback.
+    Inet(SocketAddr),
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Inet(address) => write!(f, "inet:{address}"),
+        }
+    }
+}
+
+/// Which mail is ours to judge on a [`Role::Relay`] listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Clients whose mail is outbound.
+    pub networks: Vec<IpNet>,
+    /// Whether mail of an authenticated client is outbound.
+    pub authenticated: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate {
+            networks: ["127.0.0.0/8", "::1/128"]
+                .iter()
+                .filter_map(|net| net.parse().ok())
+                .collect(),
+            authenticated: true,
+        }
+    }
+}
+
+/// Where held mail is kept and how it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Holds the index and the spool.
+    pub directory: PathBuf,
+    /// Below this much free space nothing more is held: `on_error` decides.
+    pub min_free: u64,
+    /// The MTA's ordinary SMTP port, for released mail.
+    pub release_to: SocketAddr,
+    /// Our name in EHLO; the host's name when `None`.
+    pub helo: Option<String>,
+    /// How long a release lets exactly this sender and recipient pass.
+    pub approval_for: Duration,
+    /// How long one release may work before another may take over.
+    pub lease: Duration,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Quarantine {
+            directory: PathBuf::from("/var/lib/straymail"),
+            min_free: 512 << 20,
+            release_to: SocketAddr::from(([127, 0, 0, 1], 25)),
+            helo: None,
+            approval_for: Duration::from_secs(15 * 60),
+            lease: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// Bounds of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Milter connections at the same time.
+    pub connections: usize,
+    /// A connection silent for this long is closed.
+    pub idle_timeout: Duration,
+    /// On stop, running sessions get this long to end.
+    pub drain: Duration,
+    /// Different recipient domains judged in one message; a message with more is held.
+    pub domains_per_message: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4096,
+            idle_timeout: Duration::from_secs(10 * 60),
+            drain: Duration::from_secs(30),
+            domains_per_message: 1000,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listeners: vec![Listener::default()],
+            trust: Trust::default(),
+            gate: Gate::default(),
+            policy: Policy::default(),
+            reply_contact: String::new(),
+            quarantine: Quarantine::default(),
+            limits: Limits::default(),
+            log: LogSettings::default(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Listener {
+            address: ListenAddress::Unix(PathBuf::from("/run/straymail/milter.sock")),
+            role: Role::default(),
+            mode: 0o660,
+            group: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the configuration at `path` and every file it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let whole_file = |message: String| {
+            let problem = Problem {
+                file: path.to_owned(),
+                line: 0,
+                column: 0,
+                key: String::new(),
+                message,
+            };
+            ConfigErrors::new(path, vec![problem], Vec::new())
+        };
+        let bytes = read_bounded(path, yaml::MAX_BYTES).map_err(whole_file)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let before = error.as_bytes().get(..valid).unwrap_or_default();
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            whole_file(format!("line {line} is not UTF-8; save the file as UTF-8"))
+        })?;
+        Config::parse(path, &text)
+    }
+
+    /// Checks `text` as the content of the file `path`, and every file it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place.
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigErrors> {
+        let mut reader = reader::Reader::new(path);
+        let config = match yaml::parse(text) {
+            Ok(root) => schema::config(&mut reader, &root),
+            Err(error) => {
+                reader.problem(error.at, "", error.message);
+                Config::default()
+            }
+        };
+        let mut warnings = reader.warnings;
+        if reader.problems.is_empty() {
+            problem::sort(path, &mut warnings);
+            Ok(Config { warnings, ..config })
+        } else {
+            Err(ConfigErrors::new(path, reader.problems, warnings))
+        }
+    }
+}
+
+/// Returns the bytes of a file of at most `limit` bytes, or the sentence that says why not.
+fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, String> {
+    use std::io::Read as _;
+    let cannot = |error: std::io::Error| format!("cannot read: {error}");
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err("cannot read: it is a directory".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() > limit {
+        return Err(format!("is larger than {} MiB", limit >> 20));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../milter.yaml");
+
+    /// Everything but the trust, which holds what this machine has installed.
+    fn shown(config: &Config) -> String {
+        let Config {
+            listeners,
+            trust: _,
+            gate,
+            policy,
+            reply_contact,
+            quarantine,
+            limits,
+            log,
+            warnings: _,
+        } = config;
+        format!(
+            "{listeners:#?}{gate:#?}{policy:#?}{reply_contact:?}{quarantine:#?}{limits:#?}{log:#?}"
+        )
+    }
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("milter.yaml"), text).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn the_shipped_file_holds_the_defaults_of_the_code() {
+        let shipped = parse(SHIPPED).unwrap();
+        assert_eq!(shown(&shipped), shown(&Config::default()));
+        assert_eq!(shown(&parse("").unwrap()), shown(&Config::default()));
+    }
+
+    /// Returns the key paths that `text` sets.
+    fn keys(text: &str) -> Vec<String> {
+        fn walk(path: &str, node: &yaml::Node, keys: &mut Vec<String>) {
+            match &node.value {
+                yaml::Value::Map(entries) => {
+                    for entry in entries {
+                        let path = if path.is_empty() {
+                            entry.key.clone()
+                        } else {
+                            format!("{path}.{}", entry.key)
+                        };
+                        walk(&path, &entry.value, keys);
+                        keys.push(path);
+                    }
+                }
+                yaml::Value::List(items) => {
+                    for (i, item) in items.iter().enumerate() {
+                        walk(&format!("{path}[{i}]"), item, keys);
+                    }
+                }
+                yaml::Value::Null | yaml::Value::Scalar(_) => {}
+            }
+        }
+        let mut keys = Vec::new();
+        walk("", &yaml::parse(text).unwrap(), &mut keys);
+        keys.sort();
+        keys
+    }
+
+    /// The shipped file with its example rule in force.
+    fn with_example() -> String {
+        SHIPPED
+            .replace("rules: []  ", "rules:     ")
+            .lines()
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|l| l.starts_with("   "))
+                    .unwrap_or(line)
+            })
+            .map(|line| match line.strip_prefix('#') {
+                Some(rest) if rest.starts_with("    ") => rest,
+                _ => line,
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn the_shipped_file_has_every_key_there_is() {
+        let text = with_example();
+        let mut reader = reader::Reader::new(Path::new("milter.yaml"));
+        schema::config(&mut reader, &yaml::parse(&text).unwrap());
+        assert_eq!(reader.problems, []);
+        let known: Vec<String> = reader.known.into_iter().collect();
+        assert_eq!(keys(&text), known);
+    }
+
+    #[test]
+    fn every_line_of_the_shipped_file_gives_its_reason() {
+        let mut comment_above = false;
+        for line in SHIPPED.lines().map(str::trim) {
+            let key = !line.is_empty() && !line.starts_with('#') && !line.ends_with(':');
+            assert!(
+                !key || line.contains('#') || comment_above,
+                "no reason: {line}"
+            );
+            comment_above = line.starts_with('#');
+        }
+    }
+
+    #[test]
+    fn the_example_rule_says_what_it_looks_like() {
+        let config = parse(&with_example()).unwrap();
+        let rule = &config.policy.rules[0];
+        assert_eq!(rule.name, "mali-office");
+        assert_eq!(rule.hold_at, Some(95));
+        assert_eq!(rule.expires, Some("2027-06-30T00:00:00Z".parse().unwrap()));
+        assert_eq!(rule.scope.client, Some("192.0.2.0/24".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(yaml::MAX_BYTES as u64 + 1).unwrap();
+        let error = Config::load(file.path()).unwrap_err().to_string();
+        assert!(error.ends_with(": is larger than 4 MiB"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_and_every_message_is_printable(text in "([a-z_]{1,12}|listeners|policy|hold_at|: |:\n  |- |\n|[\\[\\]{}\"'#&*!|>%@`]|[0-9]{1,3}|\\PC){0,40}") {
+            if let Err(errors) = parse(&text) {
+                for problem in errors.lines() {
+                    proptest::prop_assert!(!problem.chars().any(char::is_control), "{:?}", problem);
+                }
+            }
+        }
+    }
+}

@@ -1,3 +1,7 @@
 //! The `straymail` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    straymail::cli::main()
+}

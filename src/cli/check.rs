@@ -1,0 +1,250 @@
+//! `straymail check`: explains what would happen to a recipient, and why.
+
+use std::io::{self, BufRead as _, BufWriter, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::config::{Config, Trust};
+use crate::domain::Domain;
+use crate::policy::{Band, Mode, Role, Subject, Verdict};
+use crate::score::{Assessment, Context, Finding, ScoreSettings, Scorer};
+use crate::untrusted::Untrusted;
+
+use super::{EXIT_FINE, EXIT_FOUND, Failure};
+
+/// Explains what would happen to a recipient, and why
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 when every recipient is clean, 1 when one is suspicious (its score \
+                  reaches hold_at), 64 wrong usage, 78 wrong configuration.\n\n\
+                  tsv has one row a recipient: as given, score, best match or `-`."
+)]
+pub(super) struct Check {
+    /// Addresses or domains; `-` reads them from standard input, one a line
+    #[arg(required = true, value_name = "ADDRESS")]
+    recipients: Vec<String>,
+    /// Judge by this trusted list (repeatable) and the default policy, without a configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    trusted: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Envelope sender, for rules that ask for it
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    sender: String,
+    /// SASL login, for rules that ask for it
+    #[arg(long)]
+    login: Option<String>,
+    /// Address of the SMTP client, for rules that ask for it
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// Role of the listener
+    #[arg(long, value_enum, default_value_t = RoleName::Submission)]
+    role: RoleName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For a person
+    Text,
+    /// One object a line
+    Json,
+    /// One row a recipient
+    Tsv,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleName {
+    Submission,
+    Local,
+    Relay,
+}
+
+/// What is printed about one recipient.
+#[derive(Serialize)]
+struct Report<'a> {
+    recipient: &'a str,
+    /// A-labels; absent when the name is undecodable.
+    domain: Option<&'a str>,
+    assessment: &'a Assessment,
+    verdict: &'a Verdict,
+}
+
+/// A configuration ready to judge.
+struct Judge<'a> {
+    check: &'a Check,
+    config: Config,
+    scorer: Scorer,
+    now: jiff::Timestamp,
+}
+
+impl Check {
+    pub(super) fn run(&self, path: Option<&Path>) -> Result<u8, Failure> {
+        let config = if self.trusted.is_empty() {
+            super::load_config(path)?
+        } else {
+            Config {
+                trust: Trust::from_files(&self.trusted)?,
+                ..Config::default()
+            }
+        };
+        #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
+        let now = jiff::Timestamp::now();
+        let judge = Judge {
+            scorer: Scorer::new(config.trust.list.clone(), ScoreSettings::default()),
+            check: self,
+            config,
+            now,
+        };
+        match judge.all(BufWriter::new(io::stdout().lock())) {
+            Ok(suspicious) => Ok(if suspicious { EXIT_FOUND } else { EXIT_FINE }),
+            // The reader, such as head(1), has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_FINE),
+            Err(error) => Err(Failure::Other(error.into())),
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// Prints every recipient and returns whether one is suspicious.
+    fn all(&self, mut out: impl Write) -> io::Result<bool> {
+        let mut suspicious = false;
+        for recipient in &self.check.recipients {
+            if recipient != "-" {
+                suspicious |= self.one(recipient.as_bytes(), &mut out)?;
+                continue;
+            }
+            let mut input = io::stdin().lock();
+            let mut line = Vec::new();
+            while input.read_until(b'\n', &mut line)? > 0 {
+                let end = line.strip_suffix(b"\n").unwrap_or(&line);
+                let end = end.strip_suffix(b"\r").unwrap_or(end);
+                suspicious |= self.one(end, &mut out)?;
+                line.clear();
+            }
+        }
+        out.flush()?;
+        Ok(suspicious)
+    }
+
+    fn one(&self, recipient: &[u8], out: &mut impl Write) -> io::Result<bool> {
+        let at = recipient.iter().rposition(|byte| *byte == b'@');
+        let (local, name) = match at {
+            Some(at) => (
+                recipient.get(..at).unwrap_or_default(),
+                recipient.get(at + 1..).unwrap_or_default(),
+            ),
+            None => (&[][..], recipient),
+        };
+        let domain = Domain::parse(name, &self.config.trust.suffixes);
+        let assessment = match &domain {
+            Ok(domain) => self.scorer.assess(domain, &Context::default()),
+            Err(error) => self.scorer.assess_undecodable(name, error),
+        };
+        let ascii = domain.as_ref().ok().map(Domain::ascii);
+        let address = format!(
+            "{}@{}",
+            String::from_utf8_lossy(local),
+            ascii.map_or_else(|| String::from_utf8_lossy(name), Into::into)
+        );
+        let subject = Subject {
+            sender: &self.check.sender,
+            login: self.check.login.as_deref(),
+            client: self.check.client,
+            role: match self.check.role {
+                RoleName::Submission => Role::Submission,
+                RoleName::Local => Role::Local,
+                RoleName::Relay => Role::Relay,
+            },
+            recipient: &address,
+        };
+        let verdict = (self.config.policy).decide(&subject, &assessment, None, self.now);
+        match self.check.format {
+            Format::Text => text(out, recipient, domain.as_ref().ok(), &assessment, &verdict)?,
+            Format::Tsv => {
+                out.write_all(recipient)?;
+                let best = match &assessment.finding {
+                    Finding::Trusted { entry } => entry.as_str(),
+                    _ => assessment.best().map_or("-", |best| &best.trusted),
+                };
+                writeln!(out, "\t{}\t{best}", assessment.score)?;
+            }
+            Format::Json => {
+                let report = Report {
+                    recipient: &Untrusted(recipient).to_string(),
+                    domain: ascii,
+                    assessment: &assessment,
+                    verdict: &verdict,
+                };
+                serde_json::to_writer(&mut *out, &report)?;
+                writeln!(out)?;
+            }
+        }
+        Ok(verdict.band >= Band::Suspect)
+    }
+}
+
+/// Prints the explanation a person reads.
+fn text(
+    out: &mut impl Write,
+    recipient: &[u8],
+    domain: Option<&Domain>,
+    assessment: &Assessment,
+    verdict: &Verdict,
+) -> io::Result<()> {
+    write!(out, "{}", Untrusted(recipient))?;
+    if let Some(domain) = domain.filter(|d| d.unicode() != d.ascii()) {
+        write!(out, "  ({})", domain.ascii())?;
+    }
+    writeln!(out)?;
+    match &assessment.finding {
+        Finding::Trusted { entry } => writeln!(out, "  trusted: covered by {entry}")?,
+        Finding::Unrelated => writeln!(out, "  resembles nothing that is trusted")?,
+        Finding::Undecodable { error, .. } => {
+            writeln!(
+                out,
+                "  score {}: not a domain name: {error}",
+                assessment.score
+            )?;
+        }
+        Finding::Resembles { candidates } => {
+            for (i, candidate) in candidates.iter().enumerate() {
+                if i == 0 {
+                    writeln!(
+                        out,
+                        "  looks like {}   {}",
+                        candidate.trusted, candidate.edit.marked
+                    )?;
+                    for evidence in &candidate.evidence {
+                        writeln!(out, "    {:>+4}  {}", evidence.points, evidence.detail)?;
+                    }
+                    writeln!(out, "    {:>4}  of 100", candidate.score)?;
+                } else {
+                    writeln!(
+                        out,
+                        "  or like {}   {}   {} of 100",
+                        candidate.trusted, candidate.edit.marked, candidate.score
+                    )?;
+                }
+            }
+        }
+    }
+    let band = match verdict.band {
+        Band::Clean => "clean",
+        Band::Note => "worth a note",
+        Band::Suspect => "suspect",
+        Band::Certain => "certain",
+    };
+    write!(
+        out,
+        "  {band}, by rule {}: {}",
+        verdict.rule, verdict.action
+    )?;
+    if verdict.mode == Mode::Observe && verdict.action != verdict.intended {
+        write!(out, " (observing only; would {})", verdict.intended)?;
+    }
+    writeln!(out)
+}

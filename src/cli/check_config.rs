@@ -1,0 +1,113 @@
+//! `straymail check-config`: every mistake at once, or what the configuration means.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, DEFAULT_PATH, Problem};
+use crate::policy::{Mode, Policy};
+use crate::trusted::Cover;
+
+use super::{EXIT_CONFIG, EXIT_FINE, Failure};
+
+/// Checks a configuration and every file it names
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Prints every problem with file:line:column, the key, what was read and what is allowed, \
+                  and exits with 78. A fine configuration is summed up in one paragraph."
+)]
+pub(super) struct CheckConfig {
+    /// The file to check; by default the one in use
+    file: Option<PathBuf>,
+}
+
+impl CheckConfig {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        let path = (self.file.as_deref())
+            .or(config)
+            .unwrap_or(Path::new(DEFAULT_PATH));
+        match Config::load(path) {
+            Ok(config) => {
+                println!("{}: fine\n{}", path.display(), summary(&config));
+                let warnings = warnings(path, &config);
+                for warning in &warnings {
+                    println!("warning: {warning}");
+                }
+                Ok(EXIT_FINE)
+            }
+            Err(errors) => {
+                println!("{errors}");
+                Ok(EXIT_CONFIG)
+            }
+        }
+    }
+}
+
+/// Returns what `config` means, in one paragraph.
+fn summary(config: &Config) -> String {
+    let listeners: Vec<String> = (config.listeners.iter())
+        .map(|l| format!("{} ({})", l.address, role_name(l.role)))
+        .collect();
+    let entries = config.trust.list.entries();
+    let of = |cover| entries.iter().filter(|e| e.cover == cover).count();
+    let own = entries.iter().filter(|e| e.own).count();
+    let Policy {
+        mode,
+        thresholds,
+        actions,
+        ..
+    } = &config.policy;
+    let mode = match mode {
+        Mode::Enforce => "Enforces",
+        Mode::Observe => "Observes only",
+    };
+    format!(
+        "Listens on {}. Trusts {} ({own} own) and {}, with {} from files; public suffix list: {}. \
+         {mode}: {} from {}, {} from {}, {} from {}; {}. Held mail in {}, released to {}.",
+        listeners.join(", "),
+        count(of(Cover::Domain), "domain", "domains"),
+        count(of(Cover::Suffix), "suffix", "suffixes"),
+        count(config.trust.known_names, "known name", "known names"),
+        config.trust.suffixes_from,
+        actions.note,
+        thresholds.note_at,
+        actions.suspect,
+        thresholds.hold_at,
+        actions.certain,
+        thresholds.reject_at,
+        count(config.policy.rules.len(), "rule", "rules"),
+        config.quarantine.directory.display(),
+        config.quarantine.release_to,
+    )
+}
+
+/// Returns the warnings of the file, and those that depend on today.
+fn warnings(path: &Path, config: &Config) -> Vec<Problem> {
+    #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
+    let now = jiff::Timestamp::now();
+    let expired = (config.policy.rules.iter())
+        .filter_map(|rule| Some((rule, rule.expires.filter(|end| *end <= now)?)))
+        .map(|(rule, end)| Problem {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            key: "policy.rules".to_owned(),
+            message: format!("{:?} expired on {end}; delete it or renew it", rule.name),
+        });
+    config.warnings.iter().cloned().chain(expired).collect()
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    match n {
+        0 => format!("no {many}"),
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    }
+}
+
+fn role_name(role: crate::policy::Role) -> &'static str {
+    use crate::policy::Role;
+    match role {
+        Role::Submission => "submission",
+        Role::Local => "local",
+        Role::Relay => "relay",
+    }
+}

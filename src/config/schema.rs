@@ -1,0 +1,580 @@
+//! The keys of `milter.yaml`: which exist, what they may hold, how they hang together.
+
+use std::path::PathBuf;
+
+use crate::domain::Domain;
+use crate::logging::{LogFormat, LogLevel, LogSettings};
+use crate::policy::{
+    Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
+};
+use crate::public_suffix::PublicSuffixes;
+
+use super::reader::{Field, Reader, Section};
+use super::trust::{Located, SuffixList, Trust, TrustedSources};
+use super::value;
+use super::yaml::Node;
+use super::{Config, Gate, Limits, ListenAddress, Listener, Quarantine};
+
+const ROLES: &[(&str, Role)] = &[
+    ("submission", Role::Submission),
+    ("local", Role::Local),
+    ("relay", Role::Relay),
+];
+const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("enforce", Mode::Enforce)];
+/// Tempfail is for our own faults only, so no band has it.
+const ACTIONS: &[(&str, Action)] = &[
+    ("accept", Action::Accept),
+    ("tag", Action::Tag),
+    ("hold", Action::Hold),
+    ("hold-message", Action::HoldMessage),
+    ("reject", Action::Reject),
+];
+const ON_ERROR: &[(&str, OnError)] = &[
+    ("tempfail", OnError::Tempfail),
+    ("hold-message", OnError::HoldMessage),
+    ("accept", OnError::Accept),
+];
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+];
+const FORMATS: &[(&str, LogFormat)] = &[
+    ("text", LogFormat::Text),
+    ("json", LogFormat::Json),
+    ("journal", LogFormat::Journal),
+];
+
+/// Reads the whole file.
+pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
+    let default = Config::default();
+    let mut top = r.section("", root);
+    let listeners = listeners(r, &mut top, default.listeners);
+    let trusted = trusted(r, &mut top);
+    let field = r.field(&mut top, "public_suffix_list");
+    let public_suffix_list = r
+        .value(field, |text| match text {
+            "auto" => Ok(SuffixList::Auto),
+            "built-in" => Ok(SuffixList::BuiltIn),
+            path if path.starts_with('/') => Ok(SuffixList::File(PathBuf::from(path))),
+            _ => Err("is unknown; use auto, built-in or the whole path of a list".to_owned()),
+        })
+        .unwrap_or_default();
+    let trust = Trust::load(r, &trusted, &public_suffix_list);
+    let gate = gate(r, &mut top);
+    let policy = policy(r, &mut top);
+    let mut section = r.sub(&mut top, "reply");
+    let field = r.field(&mut section, "contact");
+    let reply_contact = r.value(field, contact).unwrap_or_default();
+    r.end(section);
+    let quarantine = quarantine(r, &mut top);
+    let limits = limits(r, &mut top);
+    let log = log(r, &mut top);
+    r.end(top);
+    r.finish();
+    Config {
+        listeners,
+        trust,
+        gate,
+        policy,
+        reply_contact,
+        quarantine,
+        limits,
+        log,
+        warnings: Vec::new(),
+    }
+}
+
+fn listeners(r: &mut Reader, top: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
+    let Some(field) = r.field(top, "listeners") else {
+        return default;
+    };
+    let (at, path) = (field.at(), field.path.clone());
+    let problems = r.problems.len();
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in r.list(Some(field)) {
+        let mut section = r.item(&item);
+        let field = r.field(&mut section, "socket");
+        let socket = field.clone();
+        let address = r.value(field, value::listen_address);
+        let field = r.field(&mut section, "role");
+        let role = r.choice(field, ROLES).unwrap_or_default();
+        let field = r.field(&mut section, "mode");
+        let mode_field = field.clone();
+        let mode = r.value(field, value::permissions);
+        if let (Some(mode), Some(field)) = (mode, &mode_field)
+            && mode & 0o002 != 0
+        {
+            r.warning(
+                field.at(),
+                &field.path,
+                format!("{mode:04o} lets every local account speak to the milter; 0660 with a group is enough"),
+            );
+        }
+        let field = r.field(&mut section, "group");
+        let group_field = field.clone();
+        let group = r.value(field, |text| Ok(text.to_owned()));
+        r.end(section);
+        let Some(address) = address else {
+            if socket.is_none() {
+                let message =
+                    "is missing; write unix:/run/straymail/milter.sock or inet:127.0.0.1:8891";
+                r.problem(item.at(), &format!("{}.socket", item.path), message);
+            }
+            continue;
+        };
+        if let Some(field) = &socket {
+            if listeners.iter().any(|l| l.address == address) {
+                let message =
+                    format!("{address} is used by two listeners; give each its own socket");
+                r.problem(field.at(), &field.path, message);
+            }
+            if let ListenAddress::Inet(inet) = &address {
+                for field in [&mode_field, &group_field].into_iter().flatten() {
+                    let message = "is for UNIX sockets only; delete it or use unix:/path";
+                    r.problem(field.at(), &field.path, message);
+                }
+                if !inet.ip().is_loopback() {
+                    let message = format!(
+                        "{address} can be reached from other hosts and the milter protocol knows no authentication; use 127.0.0.1 or a firewall"
+                    );
+                    r.warning(field.at(), &field.path, message);
+                }
+            }
+        }
+        listeners.push(Listener {
+            address,
+            role,
+            mode: mode.unwrap_or(Listener::default().mode),
+            group,
+        });
+    }
+    if listeners.is_empty() && r.problems.len() == problems {
+        r.problem(at, &path, "is empty; an MTA could not reach us");
+    }
+    listeners
+}
+
+fn trusted(r: &mut Reader, top: &mut Section<'_>) -> TrustedSources {
+    let mut section = r.sub(top, "trusted");
+    let mut texts = |r: &mut Reader, key| {
+        let field = r.field(&mut section, key);
+        let mut found: Vec<Located> = Vec::new();
+        for item in r.list(field) {
+            let Some(text) = r.text(&item) else { continue };
+            found.push(Located {
+                text: text.to_owned(),
+                at: item.at(),
+                key: item.path.clone(),
+            });
+        }
+        found
+    };
+    let sources = TrustedSources {
+        own: texts(r, "own"),
+        domains: texts(r, "domains"),
+        suffixes: texts(r, "suffixes"),
+        files: texts(r, "files"),
+        presets: texts(r, "presets"),
+        known_names: texts(r, "known_names"),
+    };
+    r.end(section);
+    sources
+}
+
+fn gate(r: &mut Reader, top: &mut Section<'_>) -> Gate {
+    let default = Gate::default();
+    let mut section = r.sub(top, "gate");
+    let field = r.field(&mut section, "networks");
+    let given = field.is_some();
+    let mut networks = Vec::new();
+    for item in r.list(field) {
+        networks.extend(r.value(Some(item), value::network));
+    }
+    let field = r.field(&mut section, "authenticated");
+    let authenticated = r.yes_no(field);
+    r.end(section);
+    Gate {
+        networks: if given { networks } else { default.networks },
+        authenticated: authenticated.unwrap_or(default.authenticated),
+    }
+}
+
+/// The keys that the policy and each of its rules share.
+struct Decision<'n> {
+    at: Option<Field<'n>>,
+    mode: Option<Mode>,
+    note_at: Option<u8>,
+    hold_at: Option<u8>,
+    reject_at: Option<u8>,
+    note: Option<Action>,
+    suspect: Option<Action>,
+    certain: Option<Action>,
+    on_error: Option<OnError>,
+}
+
+impl<'n> Decision<'n> {
+    fn read(r: &mut Reader, section: &mut Section<'n>) -> Decision<'n> {
+        let field = r.field(section, "mode");
+        let mode = r.choice(field, MODES);
+        let mut at = None;
+        let mut score = |r: &mut Reader, key| {
+            let field = r.field(section, key);
+            let number = r.number(field.clone(), "a score", 1..=100);
+            at = field.or(at.take());
+            number.and_then(|n| u8::try_from(n).ok())
+        };
+        let note_at = score(r, "note_at");
+        let hold_at = score(r, "hold_at");
+        let reject_at = score(r, "reject_at");
+        let mut action = |r: &mut Reader, key| {
+            let field = r.field(section, key);
+            r.choice(field, ACTIONS)
+        };
+        let note = action(r, "note");
+        let suspect = action(r, "suspect");
+        let certain = action(r, "certain");
+        let field = r.field(section, "on_error");
+        let on_error_field = field.clone();
+        let on_error = r.choice(field, ON_ERROR);
+        if let (Some(OnError::Accept), Some(field)) = (on_error, on_error_field) {
+            let message = "accept delivers unjudged mail when straymail itself fails; tempfail leaks nothing and loses nothing";
+            r.warning(field.at(), &field.path, message);
+        }
+        Decision {
+            at,
+            mode,
+            note_at,
+            hold_at,
+            reject_at,
+            note,
+            suspect,
+            certain,
+            on_error,
+        }
+    }
+
+    /// Reports thresholds that do not ascend, with what is inherited from `base`.
+    fn thresholds(&self, r: &mut Reader, base: Thresholds) -> Thresholds {
+        let thresholds = Thresholds {
+            note_at: self.note_at.unwrap_or(base.note_at),
+            hold_at: self.hold_at.unwrap_or(base.hold_at),
+            reject_at: self.reject_at.unwrap_or(base.reject_at),
+        };
+        let Thresholds {
+            note_at,
+            hold_at,
+            reject_at,
+        } = thresholds;
+        if let Some(field) = &self.at
+            && !(note_at <= hold_at && hold_at <= reject_at)
+        {
+            let message = format!(
+                "thresholds must ascend, but note_at is {note_at}, hold_at {hold_at}, reject_at {reject_at}"
+            );
+            r.problem(field.at(), &field.path, message);
+        }
+        thresholds
+    }
+
+    fn changes_something(&self) -> bool {
+        self.mode.is_some()
+            || self.at.is_some()
+            || self.note.is_some()
+            || self.suspect.is_some()
+            || self.certain.is_some()
+            || self.on_error.is_some()
+    }
+
+    /// Whether the rule lets through what the defaults would stop.
+    fn relaxes(&self, policy: &Policy, thresholds: Thresholds) -> bool {
+        let passes = |action: Option<Action>| matches!(action, Some(Action::Accept | Action::Tag));
+        (self.mode == Some(Mode::Observe) && policy.mode == Mode::Enforce)
+            || passes(self.suspect)
+            || passes(self.certain)
+            || thresholds.hold_at > policy.thresholds.hold_at
+            || self.on_error == Some(OnError::Accept)
+    }
+}
+
+fn policy(r: &mut Reader, top: &mut Section<'_>) -> Policy {
+    let mut section = r.sub(top, "policy");
+    let decision = Decision::read(r, &mut section);
+    let base = BandActions::default();
+    let mut policy = Policy {
+        mode: decision.mode.unwrap_or_default(),
+        thresholds: decision.thresholds(r, Thresholds::default()),
+        actions: BandActions {
+            note: decision.note.unwrap_or(base.note),
+            suspect: decision.suspect.unwrap_or(base.suspect),
+            certain: decision.certain.unwrap_or(base.certain),
+        },
+        on_error: decision.on_error.unwrap_or_default(),
+        rules: Vec::new(),
+    };
+    let field = r.field(&mut section, "rules");
+    for item in r.list(field) {
+        if let Some(rule) = rule(r, &item, &policy) {
+            policy.rules.push(rule);
+        }
+    }
+    r.end(section);
+    policy
+}
+
+fn rule(r: &mut Reader, item: &Field<'_>, policy: &Policy) -> Option<Rule> {
+    let mut section = r.item(item);
+    if section.is_empty() {
+        if r.problems.is_empty() {
+            r.problem(item.at(), &item.path, "is empty; write a rule or delete it");
+        }
+        return None;
+    }
+    let missing = |r: &mut Reader, key: &str, why: &str| {
+        r.problem(
+            item.at(),
+            &format!("{}.{key}", item.path),
+            format!("is missing; {why}"),
+        );
+    };
+    let field = r.field(&mut section, "name");
+    let name_field = field.clone();
+    let name = r.value(field, rule_name);
+    match (&name_field, &name) {
+        (None, _) => missing(r, "name", "logs and `straymail check` print it"),
+        (Some(field), Some(name)) if policy.rules.iter().any(|rule| rule.name == *name) => {
+            let message = format!("{name:?} is the name of an earlier rule; names are unique");
+            r.problem(field.at(), &field.path, message);
+        }
+        _ => {}
+    }
+    let problems = r.problems.len();
+    let mut when = r.sub(&mut section, "when");
+    let everybody = when.is_empty();
+    let scope = scope(r, &mut when);
+    r.end(when);
+    let everybody = everybody && r.problems.len() == problems;
+    let decision = Decision::read(r, &mut section);
+    let thresholds = decision.thresholds(r, policy.thresholds);
+    let mut words = |r: &mut Reader, key| {
+        let field = r.field(&mut section, key);
+        r.value(field, |text| Ok(text.trim().to_owned()))
+            .filter(|text| !text.is_empty())
+    };
+    let owner = words(r, "owner");
+    let reason = words(r, "reason");
+    let field = r.field(&mut section, "expires");
+    let expires = r.value(field, value::moment);
+    r.end(section);
+    if everybody {
+        missing(
+            r,
+            "when",
+            "a rule for everybody is a default; change `policy` itself",
+        );
+    }
+    if !decision.changes_something() {
+        let message = "changes nothing; set mode, a threshold, an action or on_error";
+        r.problem(item.at(), &item.path, message);
+    }
+    if reason.is_none() && decision.relaxes(policy, thresholds) {
+        missing(
+            r,
+            "reason",
+            "this rule lets more through, so the next admin must know why",
+        );
+    }
+    Some(Rule {
+        name: name?,
+        scope,
+        mode: decision.mode,
+        note_at: decision.note_at,
+        hold_at: decision.hold_at,
+        reject_at: decision.reject_at,
+        note: decision.note,
+        suspect: decision.suspect,
+        certain: decision.certain,
+        on_error: decision.on_error,
+        owner,
+        reason,
+        expires,
+    })
+}
+
+fn scope(r: &mut Reader, when: &mut Section<'_>) -> Scope {
+    let field = r.field(when, "sender");
+    let sender = r.value(field, address_pattern);
+    let field = r.field(when, "login");
+    let login = r.value(field, |text| match text {
+        "" => Err("is no login; name one or delete the key".to_owned()),
+        login => Ok(login.to_owned()),
+    });
+    let field = r.field(when, "client");
+    let client = r.value(field, value::network);
+    let field = r.field(when, "role");
+    let role = r.choice(field, ROLES);
+    let field = r.field(when, "recipient");
+    let recipient = r.value(field, address_pattern);
+    Scope {
+        sender,
+        login,
+        client,
+        role,
+        recipient,
+    }
+}
+
+fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> Quarantine {
+    let default = Quarantine::default();
+    let mut section = r.sub(top, "quarantine");
+    let field = r.field(&mut section, "directory");
+    let directory = r.value(field, |text| match PathBuf::from(text) {
+        path if path.is_absolute() => Ok(path),
+        _ => Err("is not absolute; write the whole path, like /var/lib/straymail".to_owned()),
+    });
+    let field = r.field(&mut section, "min_free");
+    let min_free = r.value(field, value::size);
+    let field = r.field(&mut section, "release_to");
+    let release_to = r.value(field, value::smtp_address);
+    let field = r.field(&mut section, "helo");
+    let helo = r.value(field, |text| {
+        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':');
+        if (1..=253).contains(&text.len()) && text.chars().all(name) {
+            Ok(text.to_owned())
+        } else {
+            Err("is not a host name; write one like mail.example.org".to_owned())
+        }
+    });
+    let field = r.field(&mut section, "approval_for");
+    let approval_for = span(r, field, 60, 86_400);
+    let field = r.field(&mut section, "lease");
+    let lease = span(r, field, 10, 3600);
+    r.end(section);
+    Quarantine {
+        directory: directory.unwrap_or(default.directory),
+        min_free: min_free.unwrap_or(default.min_free),
+        release_to: release_to.unwrap_or(default.release_to),
+        helo,
+        approval_for: approval_for.unwrap_or(default.approval_for),
+        lease: lease.unwrap_or(default.lease),
+    }
+}
+
+fn limits(r: &mut Reader, top: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let mut section = r.sub(top, "limits");
+    let field = r.field(&mut section, "connections");
+    let connections = r.number(field, "a number", 1..=100_000);
+    let field = r.field(&mut section, "idle_timeout");
+    let idle_timeout = span(r, field, 10, 86_400);
+    let field = r.field(&mut section, "drain");
+    let drain = span(r, field, 0, 600);
+    let field = r.field(&mut section, "domains_per_message");
+    let domains = r.number(field, "a number", 1..=100_000);
+    r.end(section);
+    let count = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok());
+    Limits {
+        connections: count(connections).unwrap_or(default.connections),
+        idle_timeout: idle_timeout.unwrap_or(default.idle_timeout),
+        drain: drain.unwrap_or(default.drain),
+        domains_per_message: count(domains).unwrap_or(default.domains_per_message),
+    }
+}
+
+fn log(r: &mut Reader, top: &mut Section<'_>) -> LogSettings {
+    let default = LogSettings::default();
+    let mut section = r.sub(top, "log");
+    let field = r.field(&mut section, "level");
+    let level = r.choice(field, LEVELS);
+    let field = r.field(&mut section, "format");
+    let format = r.choice(field, FORMATS);
+    r.end(section);
+    LogSettings {
+        level: level.unwrap_or(default.level),
+        format: format.unwrap_or(default.format),
+    }
+}
+
+/// A duration from `low` to `high` seconds.
+fn span(
+    r: &mut Reader,
+    field: Option<Field<'_>>,
+    low: u64,
+    high: u64,
+) -> Option<std::time::Duration> {
+    r.value(field, |text| {
+        let read = value::duration(text)?;
+        let (low, high) = (
+            std::time::Duration::from_secs(low),
+            std::time::Duration::from_secs(high),
+        );
+        if read < low || read > high {
+            let (low, high) = (value::duration_text(low), value::duration_text(high));
+            return Err(format!("is out of range; use {low} to {high}"));
+        }
+        Ok(read)
+    })
+}
+
+fn contact(text: &str) -> Result<String, String> {
+    // One SMTP reply line holds 512 octets (RFC 5321, 4.5.3.1.5); the recipient needs its part.
+    const LONGEST: usize = 160;
+    if text.len() > LONGEST {
+        return Err(format!("is longer than {LONGEST} characters"));
+    }
+    if !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        return Err("has characters that an SMTP reply cannot carry; use plain ASCII".to_owned());
+    }
+    if text.contains('%') {
+        return Err(
+            "has a %, which some milter libraries take for a format; leave it out".to_owned(),
+        );
+    }
+    Ok(text.trim().to_owned())
+}
+
+fn rule_name(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text == crate::policy::DEFAULT_RULE {
+        return Err("is the name of the policy itself; choose another".to_owned());
+    }
+    if (1..=64).contains(&text.len()) && text.chars().all(fine) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a rule name; use letters, digits, - _ . (at most 64)".to_owned())
+    }
+}
+
+/// Returns the pattern of `carl@army.ml`, `army.ml` or `.ml`, its domain in A-labels.
+fn address_pattern(text: &str) -> Result<AddressPattern, String> {
+    let wrong = || {
+        "is not an address; write carl@army.ml, army.ml (with its subdomains) or .ml (an ending)"
+            .to_owned()
+    };
+    let stripped = text.trim_start_matches('*').trim_start_matches('@');
+    if stripped.len() < text.len() {
+        return Err(format!("needs no wildcard; did you mean {stripped}?"));
+    }
+    let ascii = |domain: &str| {
+        Domain::parse(domain.as_bytes(), &PublicSuffixes::built_in())
+            .map(|domain| domain.ascii().to_owned())
+            .map_err(|error| format!("is not an address: {error}"))
+    };
+    if let Some((local, domain)) = text.rsplit_once('@') {
+        if local.is_empty() || text.len() > 254 {
+            return Err(wrong());
+        }
+        return Ok(AddressPattern::Address(format!(
+            "{local}@{}",
+            ascii(domain)?
+        )));
+    }
+    if let Some(suffix) = text.strip_prefix('.') {
+        return Ok(AddressPattern::Suffix(format!(".{}", ascii(suffix)?)));
+    }
+    if !text.contains('.') {
+        return Err(format!("is not a domain; for an ending write .{text}"));
+    }
+    Ok(AddressPattern::Domain(ascii(text)?))
+}
