@@ -3,7 +3,7 @@
 //! Layers, lowest first; a module imports only from the layers below its own and
 //! `tests/layering.rs` enforces it:
 //!
-//! 0. vocabulary: [`domain`], [`address`], [`public_suffix`], [`untrusted`]
+//! 0. vocabulary: [`domain`], [`address`], [`octets`], [`public_suffix`], [`untrusted`]
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
 //! 2. ports: [`store`], [`spool`], [`smtp`], [`logging`]
 //! 3. service: [`service`]
@@ -15,8 +15,10 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod domain;
+pub mod fault;
 pub mod logging;
 pub mod milter;
+pub mod octets;
 pub mod policy;
 pub mod public_suffix;
 pub mod reply;

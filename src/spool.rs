@@ -1,1 +1,597 @@
 //! Held messages on disk: the truth the index is rebuilt from.
+//!
+//! One file per held message, named by its key:
+//!
+//! ```text
+//! <the message, octet for octet as the MTA gave it>
+//! <envelope as one line of JSON>
+//! straymail-spool 1 <message length> <envelope length> <SHA-256 of message and envelope>
+//! ```
+//!
+//! The envelope comes last because it is complete only at the end of the message, and a large
+//! message is then written once. A file appears under its name only when whole and synced:
+//! temporary file, fsync, rename, fsync of the directory.
+
+mod draft;
+mod envelope;
+mod head;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::fault;
+use crate::octets::Octets;
+
+pub use draft::Draft;
+pub use envelope::{Envelope, HeldRecipient};
+
+use draft::TempFile;
+
+/// The last line of a spool file: name, version, two lengths, checksum, each of fixed width.
+const FOOTER_LENGTH: u64 = 16 + 2 + 21 + 11 + 65;
+
+/// An envelope larger than this is damage: 1,000 recipients (the MTA's usual limit is 1,000)
+/// with an explanation of 4 kB each stay below.
+const MAX_ENVELOPE: u64 = 16 * 1024 * 1024;
+
+/// A temporary file this old belongs to no living session (an MTA gives the end of a message
+/// minutes, not hours).
+const STALE_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// Where the spool is and what it may use.
+#[derive(Clone, Debug)]
+pub struct SpoolSettings {
+    /// The spool directory; created with mode 0700.
+    pub dir: PathBuf,
+    /// Bytes that must stay free on its file system; below, nothing is written.
+    pub min_free_bytes: u64,
+    /// Octets of a message kept in memory before it goes to a temporary file.
+    pub memory_bytes: usize,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        SpoolSettings {
+            dir: PathBuf::from("/var/lib/straymail/spool"),
+            min_free_bytes: 512 * 1024 * 1024,
+            memory_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// Why the spool did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Too little space is left, so nothing was written.
+    #[error("{} has {free} bytes free, below the minimum of {min_free}; nothing was written, free some space", dir.display())]
+    LowSpace {
+        /// The spool directory.
+        dir: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must stay free.
+        min_free: u64,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier write of this message failed.
+    #[error(
+        "an earlier part of this message could not be written; nothing can be made of the rest"
+    )]
+    BrokenDraft,
+    /// The file of a held message is not there.
+    #[error("the message file {} is gone; it cannot be released, drop the entry", path.display())]
+    Vanished {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The file of a held message is not what was written.
+    #[error("the message file {} was altered or cut: {what}; look at it by hand, then drop the entry", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The difference found.
+        what: String,
+    },
+    /// The envelope does not fit into JSON.
+    #[error("cannot write the envelope of the message")]
+    Envelope(#[source] serde_json::Error),
+}
+
+impl SpoolError {
+    fn io(action: &'static str, path: &Path, source: io::Error) -> SpoolError {
+        SpoolError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Names a held message: SHA-256 of sender, held recipients, Message-ID and body.
+///
+/// The same for a client's second try of the same message, so that the retry updates the
+/// entries instead of adding to them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageKey([u8; 32]);
+
+impl MessageKey {
+    /// Returns the 32 octets.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Reads 64 lower-case hexadecimal digits; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<MessageKey> {
+        unhex(text).map(MessageKey)
+    }
+}
+
+impl fmt::Display for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a spool file says about its message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Who sent what to whom.
+    pub envelope: Envelope,
+    /// The `Message-ID:` field, if there is one.
+    #[serde(default)]
+    pub message_id: Option<Octets>,
+    /// The `Subject:` field as received, not decoded.
+    #[serde(default)]
+    pub subject: Option<Octets>,
+    /// SHA-256 of everything after the header block, hexadecimal.
+    pub body_sha256: String,
+    /// SHA-256 of the header block, hexadecimal. Stands in for a missing Message-ID in the key.
+    pub head_sha256: String,
+}
+
+impl Record {
+    /// Returns the key of the message.
+    pub fn key(&self) -> MessageKey {
+        let mut paths: Vec<&[u8]> = self
+            .envelope
+            .recipients
+            .iter()
+            .map(|one| one.path.as_bytes())
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        // Without a Message-ID the header block keeps two short mails ("ok") apart.
+        let identity = self
+            .message_id
+            .as_ref()
+            .map_or(self.head_sha256.as_bytes(), Octets::as_bytes);
+        let mut hash = Sha256::new();
+        let mut part = |octets: &[u8]| {
+            hash.update((octets.len() as u64).to_be_bytes());
+            hash.update(octets);
+        };
+        part(b"straymail message key 1");
+        part(self.envelope.sender.as_bytes());
+        part(&(paths.len() as u64).to_be_bytes());
+        paths.iter().for_each(|path| part(path));
+        part(identity);
+        part(self.body_sha256.as_bytes());
+        MessageKey(hash.finalize().into())
+    }
+}
+
+/// A spool file as it stands: what it says, and how large the message in it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// The name of the file.
+    pub key: MessageKey,
+    /// What the file says.
+    pub record: Record,
+    /// Octets of the message.
+    pub size: u64,
+    /// SHA-256 of message and envelope, hexadecimal: differs for each time it was held.
+    pub digest: String,
+}
+
+/// The directory of held messages. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    settings: Arc<SpoolSettings>,
+}
+
+impl Spool {
+    /// Opens the spool, creating its directories (mode 0700) where they are missing.
+    ///
+    /// # Errors
+    /// A directory cannot be created or is not ours to use.
+    pub fn open(settings: SpoolSettings) -> Result<Spool, SpoolError> {
+        let spool = Spool {
+            settings: Arc::new(settings),
+        };
+        for dir in [&spool.settings.dir, &spool.temp_dir()] {
+            private_dir(dir)?;
+        }
+        Ok(spool)
+    }
+
+    /// Returns the settings it was opened with.
+    pub fn settings(&self) -> &SpoolSettings {
+        &self.settings
+    }
+
+    /// Returns an empty message to write to.
+    pub fn draft(&self) -> Draft {
+        Draft::new(self.clone())
+    }
+
+    /// Checks that the file system has the minimum free.
+    ///
+    /// # Errors
+    /// [`SpoolError::LowSpace`], or the file system cannot be asked.
+    pub fn check_space(&self) -> Result<(), SpoolError> {
+        let dir = &self.settings.dir;
+        let stat = rustix::fs::statvfs(dir)
+            .map_err(|error| SpoolError::io("ask the free space of", dir, error.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < self.settings.min_free_bytes {
+            return Err(SpoolError::LowSpace {
+                dir: dir.clone(),
+                free,
+                min_free: self.settings.min_free_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the message with its envelope to a synced temporary file.
+    ///
+    /// It is not part of the spool before [`Sealed::publish`].
+    ///
+    /// # Errors
+    /// Low space (nothing written), or the file system refused (the temporary file is removed).
+    pub fn seal(&self, draft: Draft, envelope: Envelope) -> Result<Sealed, SpoolError> {
+        self.check_space()?;
+        let head = draft.head.head();
+        let octets = |name| head::field(head, name).map(Octets::from);
+        let record = Record {
+            message_id: octets("message-id"),
+            subject: octets("subject"),
+            body_sha256: hex(&draft.body.clone().finalize()),
+            head_sha256: hex(&Sha256::digest(head)),
+            envelope,
+        };
+        let key = record.key();
+        let size = draft.len();
+        let json = serde_json::to_vec(&record).map_err(SpoolError::Envelope)?;
+        let mut whole = draft.whole.clone();
+        whole.update(&json);
+        let digest = hex(&whole.finalize());
+        let footer = format!(
+            "\nstraymail-spool 1 {size:020} {:010} {digest}\n",
+            json.len()
+        );
+        let mut file = draft.into_file()?;
+        file.write(b"\n")?;
+        file.write(&json)?;
+        file.write(footer.as_bytes())?;
+        file.sync()?;
+        inherit_owner(file.path(), &self.settings.dir)?;
+        fault::point("hold.synced");
+        Ok(Sealed {
+            spool: self.clone(),
+            file,
+            held: Held {
+                key,
+                record,
+                size,
+                digest,
+            },
+        })
+    }
+
+    /// Returns what the file of `key` says, without reading the message.
+    ///
+    /// # Errors
+    /// The file is gone, cut, or not a spool file.
+    pub fn read(&self, key: &MessageKey) -> Result<Held, SpoolError> {
+        let path = self.path(key);
+        let mut file = self.open_file(&path)?;
+        read_trailer(&mut file, &path, key).map(|(held, _)| held)
+    }
+
+    /// Returns the message of `key` after checking every octet of its file.
+    ///
+    /// # Errors
+    /// The file is gone or not what was written.
+    pub fn message(&self, key: &MessageKey) -> Result<StoredMessage, SpoolError> {
+        let path = self.path(key);
+        let mut file = self.open_file(&path)?;
+        let (held, json) = read_trailer(&mut file, &path, key)?;
+        let io = |error| SpoolError::io("read", &path, error);
+        file.rewind().map_err(io)?;
+        let mut hash = Sha256::new();
+        io::copy(&mut (&mut file).take(held.size), &mut HashWriter(&mut hash)).map_err(io)?;
+        hash.update(&json);
+        if hex(&hash.finalize()) != held.digest {
+            return Err(altered(&path, "its checksum does not fit"));
+        }
+        file.rewind().map_err(io)?;
+        let size = held.size;
+        Ok(StoredMessage {
+            held,
+            reader: file.take(size),
+        })
+    }
+
+    /// Returns the keys of all files.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn keys(&self) -> Result<Vec<MessageKey>, SpoolError> {
+        let dir = &self.settings.dir;
+        let io = |error| SpoolError::io("list", dir, error);
+        let mut keys = Vec::new();
+        for entry in fs::read_dir(dir).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            keys.extend(name.to_str().and_then(MessageKey::from_hex));
+        }
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// Returns whether a file of that name exists.
+    pub fn contains(&self, key: &MessageKey) -> bool {
+        self.path(key).exists()
+    }
+
+    /// Removes the file of `key`; a file already gone is fine.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn remove(&self, key: &MessageKey) -> Result<(), SpoolError> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(SpoolError::io("remove", &path, error)),
+        }
+    }
+
+    /// Removes temporary files older than an hour and returns how many.
+    ///
+    /// # Errors
+    /// The directory cannot be read or a file cannot be removed.
+    pub fn remove_stale(&self, now: Timestamp) -> Result<usize, SpoolError> {
+        let dir = self.temp_dir();
+        let io = |error| SpoolError::io("clean", &dir, error);
+        let mut removed = 0;
+        for entry in fs::read_dir(&dir).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let age = now.as_second().saturating_sub(metadata.mtime());
+            if metadata.is_file() && age > STALE_AFTER.as_secs().cast_signed() {
+                fs::remove_file(entry.path()).map_err(io)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Returns the path of the file of `key`.
+    pub fn path(&self, key: &MessageKey) -> PathBuf {
+        self.settings.dir.join(key.to_string())
+    }
+
+    fn temp_dir(&self) -> PathBuf {
+        self.settings.dir.join("tmp")
+    }
+
+    fn open_file(&self, path: &Path) -> Result<File, SpoolError> {
+        File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => SpoolError::Vanished {
+                path: path.to_owned(),
+            },
+            _ => SpoolError::io("open", path, error),
+        })
+    }
+}
+
+/// A message written and synced, but not yet in the spool. Dropping it removes it.
+#[derive(Debug)]
+pub struct Sealed {
+    spool: Spool,
+    file: TempFile,
+    held: Held,
+}
+
+impl Sealed {
+    /// Returns what the file says.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Renames the file into place and syncs the directory; from then on it survives a crash.
+    ///
+    /// # Errors
+    /// The file system refused. After a failed sync the file may be in place: an orphan that
+    /// the next start takes up, never a loss.
+    pub fn publish(self) -> Result<Held, SpoolError> {
+        let dir = &self.spool.settings.dir;
+        self.file.rename(&self.spool.path(&self.held.key))?;
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| SpoolError::io("sync", dir, error))?;
+        fault::point("hold.renamed");
+        Ok(self.held)
+    }
+}
+
+/// A checked message, to be read from its first octet.
+#[derive(Debug)]
+pub struct StoredMessage {
+    /// What its file says.
+    pub held: Held,
+    reader: io::Take<File>,
+}
+
+impl io::Read for StoredMessage {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.update(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn altered(path: &Path, what: impl Into<String>) -> SpoolError {
+    SpoolError::Altered {
+        path: path.to_owned(),
+        what: what.into(),
+    }
+}
+
+/// Reads footer and envelope; the envelope's JSON is returned for the checksum.
+fn read_trailer(
+    file: &mut File,
+    path: &Path,
+    key: &MessageKey,
+) -> Result<(Held, Vec<u8>), SpoolError> {
+    let io = |error| SpoolError::io("read", path, error);
+    let length = file.metadata().map_err(io)?.len();
+    let Some(footer_at) = length.checked_sub(FOOTER_LENGTH) else {
+        return Err(altered(path, "it is too short"));
+    };
+    file.seek(SeekFrom::Start(footer_at)).map_err(io)?;
+    let mut footer = String::new();
+    file.read_to_string(&mut footer)
+        .map_err(|_| altered(path, "its last line is not text"))?;
+    let Some((size, json_length, digest)) = parse_footer(&footer) else {
+        return Err(altered(path, "its last line is not that of a spool file"));
+    };
+    // Message, newline, envelope, newline, footer.
+    if json_length > MAX_ENVELOPE
+        || size
+            .checked_add(json_length)
+            .and_then(|sum| sum.checked_add(2))
+            != Some(footer_at)
+    {
+        return Err(altered(path, "its length does not fit its last line"));
+    }
+    file.seek(SeekFrom::Start(size + 1)).map_err(io)?;
+    let mut json = Vec::new();
+    file.take(json_length).read_to_end(&mut json).map_err(io)?;
+    let record: Record = serde_json::from_slice(&json)
+        .map_err(|error| altered(path, format!("its envelope does not read: {error}")))?;
+    if record.key() != *key {
+        return Err(altered(path, "its envelope belongs to another message"));
+    }
+    Ok((
+        Held {
+            key: *key,
+            record,
+            size,
+            digest: digest.to_owned(),
+        },
+        json,
+    ))
+}
+
+fn parse_footer(footer: &str) -> Option<(u64, u64, &str)> {
+    let mut words = footer.strip_suffix('\n')?.split(' ');
+    if (words.next(), words.next()) != (Some("straymail-spool"), Some("1")) {
+        return None;
+    }
+    let size = words.next()?.parse().ok()?;
+    let json_length = words.next()?.parse().ok()?;
+    let digest = words.next()?;
+    (words.next().is_none() && unhex::<32>(digest).is_some()).then_some((size, json_length, digest))
+}
+
+/// Creates `dir` with mode 0700, or takes that mode where it exists.
+fn private_dir(dir: &Path) -> Result<(), SpoolError> {
+    let io = |error| SpoolError::io("create directory", dir, error);
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {
+            let parent = dir
+                .parent()
+                .filter(|path| path.as_os_str() != OsStr::new(""))
+                .unwrap_or(Path::new("."));
+            inherit_owner(dir, parent)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mode = fs::metadata(dir).map_err(io)?.permissions().mode();
+            if mode & 0o077 != 0 {
+                fs::set_permissions(dir, Permissions::from_mode(0o700))
+                    .map_err(|error| SpoolError::io("make private the directory", dir, error))?;
+            }
+            Ok(())
+        }
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// Gives `path` to the owner of `dir` when we are root: a file that root's command line made
+/// must stay readable for the daemon's user.
+fn inherit_owner(path: &Path, dir: &Path) -> Result<(), SpoolError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(dir).map_err(|error| SpoolError::io("look at", dir, error))?;
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+        .map_err(|error| SpoolError::io("give to its owner", path, error))
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N
+        || !text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        return None;
+    }
+    let mut octets = [0; N];
+    for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(octets)
+}
