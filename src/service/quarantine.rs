@@ -1,0 +1,668 @@
+//! The life of a held message: hold, release, drop, approve, and the record of it.
+//!
+//! Milter, worker, command line and web page call these functions; no other code changes an
+//! entry. What they promise, whatever crashes:
+//!
+//! - A recipient for whom [`Quarantine::hold`] returned is on the disk.
+//! - Two releases of one entry hand it to the MTA once; a process that dies while releasing
+//!   costs at most one duplicate, never the message.
+//! - A message file is deleted only after every entry of it is finished.
+//!
+//! Files and rows agree because the steps that touch both happen inside a write transaction:
+//! a file is renamed into place, or removed, while nobody else can change its rows.
+
+mod recovery;
+mod release;
+mod settings;
+
+use jiff::Timestamp;
+
+use crate::fault;
+use crate::octets::Octets;
+use crate::score::Assessment;
+use crate::spool::{
+    Draft, Envelope, Held, HeldRecipient, Spool, SpoolError, SpoolSettings, StoredMessage,
+};
+use crate::store::{
+    Approval, AuditEvent, AuditFilter, AuditRecord, Durability, Entry, EntryFilter, EntryId,
+    EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message, NewApproval, NewEntry, Store,
+    StoreError, Stored, Verified,
+};
+
+pub use recovery::Recovery;
+pub use release::Released;
+pub use settings::QuarantineSettings;
+
+/// How many of the matching ids an "ambiguous" message names.
+const AMBIGUOUS_SHOWN: u32 = 5;
+
+/// Why the quarantine did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum QuarantineError {
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The spool refused.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// What was typed is not an id.
+    #[error(transparent)]
+    Id(#[from] IdPrefixError),
+    /// No entry has this id.
+    #[error("no entry {0}")]
+    NoEntry(IdPrefix),
+    /// No approval has this id.
+    #[error("no approval {0}")]
+    NoApproval(IdPrefix),
+    /// Several ids begin so.
+    #[error("{prefix} is ambiguous: {}", ids.join(", "))]
+    Ambiguous {
+        /// What was typed.
+        prefix: IdPrefix,
+        /// Some of the ids that begin so.
+        ids: Vec<String>,
+    },
+    /// The entry is finished.
+    #[error("entry {id} was {state} at {at}")]
+    Finished {
+        /// Which.
+        id: EntryId,
+        /// How it ended.
+        state: EntryState,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody else is releasing the entry.
+    #[error(
+        "entry {id} is being released by another process; if that died, it can be taken again at {until}"
+    )]
+    BeingReleased {
+        /// Which.
+        id: EntryId,
+        /// End of the other's lease.
+        until: Timestamp,
+    },
+    /// The entry could not be handed to the MTA; it is held as before.
+    #[error("entry {id} not released, it is still held: {why}")]
+    NotReleased {
+        /// Which.
+        id: EntryId,
+        /// The reason with its causes.
+        why: String,
+    },
+    /// The MTA took the message, but that could not be written down.
+    #[error(
+        "entry {id} was delivered, but the quarantine could not be updated; do not release it again"
+    )]
+    NotMarked {
+        /// Which.
+        id: EntryId,
+        /// What the database said.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// Why a message was not held. The client must be asked to try again: it was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// Too little disk space; nothing was written.
+    #[error("message not held")]
+    LowSpace(#[source] SpoolError),
+    /// The spool refused.
+    #[error("message not held")]
+    Spool(#[source] SpoolError),
+    /// The database refused.
+    #[error("message not held")]
+    Store(#[from] StoreError),
+    /// There is nobody to hold it for.
+    #[error("message not held: no recipient was given")]
+    NoRecipients,
+}
+
+impl From<SpoolError> for HoldError {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::LowSpace { .. } => HoldError::LowSpace(error),
+            _ => HoldError::Spool(error),
+        }
+    }
+}
+
+/// Everything known of one entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryDetail {
+    /// The entry.
+    pub entry: Entry,
+    /// Why it was held; `None` when the row does not read.
+    pub assessment: Option<Assessment>,
+    /// Everything that happened to it, oldest first.
+    pub history: Vec<AuditRecord>,
+}
+
+/// The quarantine of one state directory. Shared by threads; every call may block on the disk.
+#[derive(Debug)]
+pub struct Quarantine {
+    settings: QuarantineSettings,
+    spool: Spool,
+    store: Store,
+    recovery: Recovery,
+}
+
+impl Quarantine {
+    /// Opens spool and database, and brings them to agree.
+    ///
+    /// Stale temporary files are removed, message files the index does not know are taken up,
+    /// a missing or damaged index is rebuilt. [`Quarantine::recovery`] says what was done.
+    ///
+    /// # Errors
+    /// The state directory is not usable, or the database is locked, damaged while another
+    /// process has it open, or of a newer straymail.
+    pub fn open(
+        settings: QuarantineSettings,
+        now: Timestamp,
+    ) -> Result<Quarantine, QuarantineError> {
+        let spool = Spool::open(SpoolSettings {
+            dir: settings.dir.join("spool"),
+            min_free_bytes: settings.min_free_bytes,
+            ..SpoolSettings::default()
+        })?;
+        let (store, opened) = Store::open(&settings.dir, now)?;
+        let mut quarantine = Quarantine {
+            settings,
+            spool,
+            store,
+            recovery: Recovery::default(),
+        };
+        quarantine.recovery = quarantine.recover(opened, now)?;
+        Ok(quarantine)
+    }
+
+    /// Returns what opening had to put right.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Returns the settings it was opened with.
+    pub fn settings(&self) -> &QuarantineSettings {
+        &self.settings
+    }
+
+    /// Returns an empty message to write to.
+    pub fn draft(&self) -> Draft {
+        self.spool.draft()
+    }
+
+    /// Keeps the message for the recipients of `envelope` and returns an id for each of them,
+    /// in their order; a path given twice has one entry.
+    ///
+    /// When it returns, message and entries survive a power loss: the recipients may be
+    /// removed from the MTA's list. A client's retry of the same message updates the same
+    /// entries, and opens finished ones again.
+    ///
+    /// # Errors
+    /// The message was not taken; answer with a temporary failure. [`HoldError::LowSpace`]
+    /// comes before anything was written.
+    pub fn hold(
+        &self,
+        draft: Draft,
+        envelope: Envelope,
+        now: Timestamp,
+    ) -> Result<Vec<EntryId>, HoldError> {
+        if envelope.recipients.is_empty() {
+            return Err(HoldError::NoRecipients);
+        }
+        let sealed = self.spool.seal(draft, envelope)?;
+        let ids = self.store.write(Durability::Synced, |ledger| {
+            let held = sealed.publish()?;
+            Ok::<_, HoldError>(self.enter(ledger, &held, EventKind::Held, "milter", now)?)
+        })?;
+        fault::point("hold.recorded");
+        Ok(ids)
+    }
+
+    /// Returns an approval in force for this sender and recipient, both `local@domain`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn approval(
+        &self,
+        sender: &str,
+        recipient: &str,
+        now: Timestamp,
+    ) -> Result<Option<Approval>, StoreError> {
+        self.store
+            .read(|ledger| ledger.approval_for(sender, recipient, now))
+    }
+
+    /// Appends an event to the audit record.
+    ///
+    /// For verdicts that keep nothing. What hold, release, drop and approve do is recorded by
+    /// them, in the same synced transaction as the deed. An event appended here survives a
+    /// killed process; after a power loss the last ones before the next deed may be missing,
+    /// and the chain is still whole.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn record(&self, event: &AuditEvent, now: Timestamp) -> Result<(), StoreError> {
+        self.store.write(Durability::Written, |ledger| {
+            ledger.append_audit(event, now)
+        })
+    }
+
+    /// Returns the entries that fit, newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = self
+            .store
+            .read(|ledger| ledger.entries(&self.as_stored(filter)))?;
+        for entry in &mut entries {
+            settle(entry, now);
+        }
+        entries.retain(|entry| filter.states.is_empty() || filter.states.contains(&entry.state));
+        Ok(entries)
+    }
+
+    // A grace period that is over is seen at once, without writing to the database for it:
+    // whoever asks for held entries must also be given pending ones.
+    fn as_stored(&self, filter: &EntryFilter) -> EntryFilter {
+        let mut stored = filter.clone();
+        if stored.states.contains(&EntryState::Held)
+            && !stored.states.contains(&EntryState::Pending)
+        {
+            stored.states.push(EntryState::Pending);
+        }
+        stored
+    }
+
+    /// Writes down that grace periods are over, for those who wait for held entries.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn settle(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.store
+            .write(Durability::Written, |ledger| ledger.settle(now))
+    }
+
+    /// Returns the id that `text`, a unique prefix in any case, stands for.
+    ///
+    /// # Errors
+    /// `text` is no prefix of an id, of none, or of several.
+    pub fn find(&self, text: &str) -> Result<EntryId, QuarantineError> {
+        let prefix = IdPrefix::parse(text)?;
+        let mut ids = self
+            .store
+            .read(|ledger| ledger.ids(&prefix, AMBIGUOUS_SHOWN + 1))?;
+        if ids.len() > 1 {
+            return Err(ambiguous(prefix, ids.iter().map(EntryId::to_string)));
+        }
+        ids.pop().ok_or(QuarantineError::NoEntry(prefix))
+    }
+
+    /// Returns everything known of an entry.
+    ///
+    /// # Errors
+    /// There is no such entry, or the database cannot be read.
+    pub fn detail(&self, id: &EntryId, now: Timestamp) -> Result<EntryDetail, QuarantineError> {
+        self.store.read(|ledger| {
+            let mut entry = require(ledger, id)?;
+            settle(&mut entry, now);
+            let assessment = ledger
+                .assessment(id)?
+                .and_then(|text| serde_json::from_str(&text).ok());
+            let history = ledger.audit(&AuditFilter {
+                entry: Some(id.clone()),
+                ..AuditFilter::default()
+            })?;
+            Ok(EntryDetail {
+                entry,
+                assessment,
+                history,
+            })
+        })
+    }
+
+    /// Returns the message of an entry, checked.
+    ///
+    /// # Errors
+    /// The entry is finished, or its file is gone or altered.
+    pub fn message(&self, entry: &Entry) -> Result<StoredMessage, QuarantineError> {
+        let vanished = || SpoolError::Vanished {
+            path: self.settings.dir.join("spool").join(&entry.message.key),
+        };
+        let key = crate::spool::MessageKey::from_hex(&entry.message.key).ok_or_else(vanished)?;
+        match self.spool.message(&key) {
+            Err(SpoolError::Vanished { .. }) if !entry.state.is_open() => {
+                Err(QuarantineError::Finished {
+                    id: entry.id.clone(),
+                    state: entry.state,
+                    at: entry.changed_at,
+                })
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Throws a waiting entry away; its message file goes when no other entry needs it.
+    ///
+    /// # Errors
+    /// The entry is finished or being released, or the store refused.
+    pub fn drop_entry(
+        &self,
+        id: &EntryId,
+        reason: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Entry, QuarantineError> {
+        self.discard(id, EntryState::Dropped, reason, actor, now)
+    }
+
+    /// Ends a waiting entry that nobody decided on, as [`Quarantine::drop_entry`] does.
+    ///
+    /// # Errors
+    /// The entry is finished or being released, or the store refused.
+    pub fn expire_entry(
+        &self,
+        id: &EntryId,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Entry, QuarantineError> {
+        self.discard(id, EntryState::Expired, reason, "worker", now)
+    }
+
+    fn discard(
+        &self,
+        id: &EntryId,
+        end: EntryState,
+        reason: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Entry, QuarantineError> {
+        let kind = if end == EntryState::Expired {
+            EventKind::Expired
+        } else {
+            EventKind::Dropped
+        };
+        let entry = self.store.write(Durability::Synced, |ledger| {
+            let entry = require(ledger, id)?;
+            if !ledger.discard(id, end, now)? {
+                return Err(not_waiting(entry));
+            }
+            ledger.append_audit(
+                &AuditEvent {
+                    detail: Some(reason.to_owned()),
+                    ..about(&entry, kind, actor)
+                },
+                now,
+            )?;
+            require(ledger, id)
+        })?;
+        fault::point("drop.marked");
+        self.remove_if_finished(&entry)?;
+        Ok(entry)
+    }
+
+    /// Adds an approval.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn approve(
+        &self,
+        new: &NewApproval,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Approval, StoreError> {
+        self.store.write(Durability::Synced, |ledger| {
+            let approval = ledger.put_approval(new, now)?;
+            ledger.append_audit(
+                &about_approval(&approval, EventKind::ApprovalAdded, actor),
+                now,
+            )?;
+            Ok(approval)
+        })
+    }
+
+    /// Returns the approvals, expired ones only when asked for; newest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn approvals(
+        &self,
+        with_expired: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Approval>, StoreError> {
+        self.store
+            .read(|ledger| ledger.approvals(with_expired, now))
+    }
+
+    /// Removes the approval that `text`, a unique prefix of its id, stands for.
+    ///
+    /// # Errors
+    /// There is no such approval or several, or the database cannot be written.
+    pub fn remove_approval(
+        &self,
+        text: &str,
+        reason: Option<&str>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Approval, QuarantineError> {
+        let prefix = IdPrefix::parse(text)?;
+        self.store.write(Durability::Synced, |ledger| {
+            let mut found = ledger.approvals_by_id(&prefix, AMBIGUOUS_SHOWN + 1)?;
+            if found.len() > 1 {
+                return Err(ambiguous(
+                    prefix,
+                    found.iter().map(|approval| approval.id.to_string()),
+                ));
+            }
+            let Some(approval) = found.pop() else {
+                return Err(QuarantineError::NoApproval(prefix));
+            };
+            ledger.remove_approval(&approval.id)?;
+            let mut event = about_approval(&approval, EventKind::ApprovalRemoved, actor);
+            event.detail = Some(match reason {
+                Some(reason) => format!("approval {}: {reason}", approval.id),
+                None => format!("approval {}", approval.id),
+            });
+            ledger.append_audit(&event, now)?;
+            Ok(approval)
+        })
+    }
+
+    /// Returns the audit rows that fit, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
+        self.store.read(|ledger| ledger.audit(filter))
+    }
+
+    /// Checks the chain of the audit record, and that it contains the hash `expected`.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn verify_audit(&self, expected: Option<&str>) -> Result<Verified, StoreError> {
+        self.store.read(|ledger| ledger.verify_audit(expected))
+    }
+
+    /// Writes message and entries of a published file, with an audit row for each entry.
+    fn enter(
+        &self,
+        ledger: &Ledger<'_>,
+        held: &Held,
+        kind: EventKind,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Vec<EntryId>, StoreError> {
+        let message = message_row(held);
+        let received_at = message.received_at;
+        ledger.put_message(&message)?;
+        let mut ids = Vec::with_capacity(held.record.envelope.recipients.len());
+        for recipient in &held.record.envelope.recipients {
+            let id = EntryId::derive(held.key.as_bytes(), recipient.path.as_bytes());
+            if !ids.contains(&id) {
+                let grace_until = received_at
+                    .saturating_add(self.settings.grace)
+                    .unwrap_or(received_at);
+                let new = new_entry(id.clone(), recipient, grace_until);
+                let stored = ledger.put_entry(&message.key, &new, received_at)?;
+                ledger.append_audit(
+                    &held_event(&message, held, recipient, &id, stored, kind, actor),
+                    now,
+                )?;
+            }
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    /// Removes the message file of an entry unless another entry still needs it.
+    fn remove_if_finished(&self, entry: &Entry) -> Result<(), QuarantineError> {
+        let Some(key) = crate::spool::MessageKey::from_hex(&entry.message.key) else {
+            return Ok(());
+        };
+        // Inside a write transaction: a client's retry cannot put a new file there meanwhile.
+        self.store.write(Durability::Written, |ledger| {
+            if ledger.open_entries(&entry.message.key)? == 0 {
+                self.spool.remove(&key)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Shows a grace period that is over as what it means.
+fn settle(entry: &mut Entry, now: Timestamp) {
+    if entry.state == EntryState::Pending && entry.grace_until <= now {
+        entry.state = EntryState::Held;
+        entry.changed_at = entry.grace_until;
+    }
+}
+
+fn require(ledger: &Ledger<'_>, id: &EntryId) -> Result<Entry, QuarantineError> {
+    ledger
+        .entry(id)?
+        .ok_or_else(|| QuarantineError::NoEntry(IdPrefix::from(id)))
+}
+
+fn not_waiting(entry: Entry) -> QuarantineError {
+    match entry.lease_until {
+        Some(until) => QuarantineError::BeingReleased {
+            id: entry.id,
+            until,
+        },
+        None => QuarantineError::Finished {
+            id: entry.id,
+            state: entry.state,
+            at: entry.changed_at,
+        },
+    }
+}
+
+fn ambiguous(prefix: IdPrefix, ids: impl Iterator<Item = String>) -> QuarantineError {
+    let shown = usize::try_from(AMBIGUOUS_SHOWN).unwrap_or(usize::MAX);
+    let mut ids: Vec<String> = ids.collect();
+    if ids.len() > shown {
+        ids.truncate(shown);
+        ids.push("…".to_owned());
+    }
+    QuarantineError::Ambiguous { prefix, ids }
+}
+
+fn message_row(held: &Held) -> Message {
+    let envelope = &held.record.envelope;
+    Message {
+        key: held.key.to_string(),
+        digest: held.digest.clone(),
+        size: held.size,
+        sender: envelope.sender.clone(),
+        sender_address: envelope.sender_address.clone(),
+        subject: held.record.subject.clone(),
+        session: envelope.session.clone(),
+        queue_id: envelope.queue_id.clone(),
+        received_at: envelope.received_at,
+    }
+}
+
+fn new_entry(id: EntryId, recipient: &HeldRecipient, grace_until: Timestamp) -> NewEntry {
+    NewEntry {
+        id,
+        path: recipient.path.clone(),
+        address: recipient.address.clone(),
+        score: recipient.assessment.score,
+        suggestion: recipient.suggestion.clone(),
+        rule: recipient.rule.clone(),
+        // An assessment is plain data; were it ever not, the entry would still be held.
+        assessment: serde_json::to_string(&recipient.assessment).unwrap_or_default(),
+        grace_until,
+    }
+}
+
+fn held_event(
+    message: &Message,
+    held: &Held,
+    recipient: &HeldRecipient,
+    id: &EntryId,
+    stored: Stored,
+    kind: EventKind,
+    actor: &str,
+) -> AuditEvent {
+    let what = match stored {
+        Stored::New => String::new(),
+        Stored::Again { attempts } => format!(", attempt {attempts}"),
+        Stored::Reopened { was } => format!(", opened again, was {was}"),
+    };
+    AuditEvent {
+        entry: Some(id.clone()),
+        session: Some(message.session.clone()),
+        queue_id: message.queue_id.clone(),
+        sender: Some(message.sender.clone()),
+        recipient: Some(recipient.path.clone()),
+        login: held.record.envelope.login.clone(),
+        score: Some(recipient.assessment.score),
+        suggestion: recipient.suggestion.clone(),
+        rule: Some(recipient.rule.clone()),
+        detail: Some(format!(
+            "spool file {} sha256 {}{what}",
+            message.key, message.digest
+        )),
+        ..AuditEvent::new(kind, actor)
+    }
+}
+
+/// Returns an event about an entry.
+fn about(entry: &Entry, kind: EventKind, actor: &str) -> AuditEvent {
+    AuditEvent {
+        entry: Some(entry.id.clone()),
+        session: Some(entry.message.session.clone()),
+        queue_id: entry.message.queue_id.clone(),
+        sender: Some(entry.message.sender.clone()),
+        recipient: Some(entry.path.clone()),
+        score: Some(entry.score),
+        suggestion: entry.suggestion.clone(),
+        rule: Some(entry.rule.clone()),
+        ..AuditEvent::new(kind, actor)
+    }
+}
+
+/// Returns an event about an approval; its patterns stand where addresses stand elsewhere.
+fn about_approval(approval: &Approval, kind: EventKind, actor: &str) -> AuditEvent {
+    let until = approval
+        .expires_at
+        .map_or("without end".to_owned(), |at| format!("until {at}"));
+    AuditEvent {
+        entry: match &approval.origin {
+            crate::store::Origin::Release(id) => Some(id.clone()),
+            crate::store::Origin::Admin => None,
+        },
+        sender: approval.sender.as_deref().map(Octets::from),
+        recipient: Some(Octets::from(approval.recipient.as_str())),
+        detail: Some(format!(
+            "approval {} by {}, {until}: {}",
+            approval.id, approval.owner, approval.reason
+        )),
+        ..AuditEvent::new(kind, actor)
+    }
+}

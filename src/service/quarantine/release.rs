@@ -1,0 +1,203 @@
+//! Release: an approval for exactly this sender and recipient, then re-injection.
+//!
+//! ```text
+//! claim + approval   one synced transaction
+//! inject             the MTA answers 250
+//! mark released      synced, with the audit row
+//! remove the file    if no other entry needs it
+//! ```
+//! Dying before the 250 loses nothing: the claim ends with its lease. Dying between the 250
+//! and the mark can send the message once more, which is the only safe side to err on.
+
+use std::error::Error;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::{Quarantine, QuarantineError, about, not_waiting, require};
+use crate::fault;
+use crate::octets::Octets;
+use crate::smtp::{self, Accepted, Delivery, SmtpError};
+use crate::store::{
+    Approval, AuditEvent, Claim, Durability, Entry, EntryId, EventKind, NewApproval, Origin,
+    StoreError,
+};
+
+/// How often the mark after a delivery is tried; each try waits for a lock on its own.
+const MARK_TRIES: u32 = 3;
+
+/// An entry was handed to the MTA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The entry as it stands now.
+    pub entry: Entry,
+    /// The MTA's answer, usually with its queue id.
+    pub reply: String,
+    /// ESMTP arguments left out because the MTA does not offer what they need.
+    pub left_out: Vec<Octets>,
+}
+
+/// Why a delivery failed.
+#[derive(Debug, thiserror::Error)]
+enum DeliverError {
+    /// The message cannot be read.
+    #[error(transparent)]
+    Message(Box<QuarantineError>),
+    /// The MTA did not take it.
+    #[error(transparent)]
+    Smtp(#[from] SmtpError),
+}
+
+/// Returns the error with its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+impl Quarantine {
+    /// Hands the entry to the MTA, with the sender, arguments and octets it came with.
+    ///
+    /// # Errors
+    /// [`QuarantineError::NotReleased`]: it is held as before. [`QuarantineError::NotMarked`]:
+    /// it was delivered. Others: nothing happened.
+    pub fn release(
+        &self,
+        id: &EntryId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Released, QuarantineError> {
+        let started = Instant::now();
+        let clock = || now.saturating_add(started.elapsed()).unwrap_or(now);
+        let (claim, entry, approval) = self.claim(id, actor, now)?;
+        fault::point("release.claimed");
+        match self.deliver(&entry) {
+            Ok(accepted) => {
+                fault::point("release.injected");
+                self.delivered(&claim, &entry, accepted, actor, clock())
+            }
+            Err(error) => {
+                let why = chain(&error);
+                self.not_delivered(&claim, &entry, &approval, &why, actor, clock())?;
+                Err(QuarantineError::NotReleased {
+                    id: id.clone(),
+                    why,
+                })
+            }
+        }
+    }
+
+    fn claim(
+        &self,
+        id: &EntryId,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(Claim, Entry, Approval), QuarantineError> {
+        self.store.write(Durability::Synced, |ledger| {
+            let entry = require(ledger, id)?;
+            let Some(claim) = ledger.claim(id, now, self.settings.lease)? else {
+                return Err(not_waiting(entry));
+            };
+            let approval = NewApproval {
+                sender: Some(entry.message.sender_address.clone()),
+                recipient: entry.address.clone(),
+                expires_at: Some(
+                    now.saturating_add(self.settings.approval_for)
+                        .unwrap_or(now),
+                ),
+                owner: actor.to_owned(),
+                reason: format!("release of entry {id}"),
+                origin: Origin::Release(id.clone()),
+            };
+            Ok((claim, entry, ledger.put_approval(&approval, now)?))
+        })
+    }
+
+    fn deliver(&self, entry: &Entry) -> Result<Accepted, DeliverError> {
+        let message = self
+            .message(entry)
+            .map_err(|error| DeliverError::Message(Box::new(error)))?;
+        let envelope = message.held.record.envelope.clone();
+        let recipient = envelope
+            .recipients
+            .iter()
+            .find(|recipient| recipient.path == entry.path);
+        let delivery = Delivery {
+            sender: envelope.sender.as_bytes(),
+            sender_args: &envelope.sender_args,
+            recipient: entry.path.as_bytes(),
+            recipient_args: recipient.map_or(&[], |recipient| &recipient.args),
+        };
+        Ok(smtp::inject(&self.settings.smtp(), &delivery, message)?)
+    }
+
+    fn delivered(
+        &self,
+        claim: &Claim,
+        entry: &Entry,
+        accepted: Accepted,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Released, QuarantineError> {
+        let mut detail = format!("MTA: {}", accepted.reply);
+        if !accepted.left_out.is_empty() {
+            let left_out: Vec<String> = accepted.left_out.iter().map(Octets::to_string).collect();
+            detail.push_str(&format!(
+                "; not offered by the MTA and left out: {}",
+                left_out.join(" ")
+            ));
+        }
+        let event = AuditEvent {
+            detail: Some(detail),
+            ..about(entry, EventKind::Released, actor)
+        };
+        let mark = || {
+            self.store.write(Durability::Synced, |ledger| {
+                // Not ours any more when the client handed the same message in again
+                // meanwhile: that copy stays open, and the delivery is recorded all the same.
+                ledger.mark_released(claim, now)?;
+                ledger.append_audit(&event, now)?;
+                Ok::<_, StoreError>(())
+            })
+        };
+        let marked = (1..MARK_TRIES).fold(mark(), |result, _| result.or_else(|_| mark()));
+        marked.map_err(|source| QuarantineError::NotMarked {
+            id: entry.id.clone(),
+            source,
+        })?;
+        fault::point("release.marked");
+        self.remove_if_finished(entry)?;
+        fault::point("release.removed");
+        let entry = self.store.read(|ledger| require(ledger, &entry.id))?;
+        Ok(Released {
+            entry,
+            reply: accepted.reply.to_string(),
+            left_out: accepted.left_out,
+        })
+    }
+
+    fn not_delivered(
+        &self,
+        claim: &Claim,
+        entry: &Entry,
+        approval: &Approval,
+        why: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(), QuarantineError> {
+        self.store.write(Durability::Synced, |ledger| {
+            ledger.mark_not_released(claim, why, now)?;
+            ledger.remove_approval(&approval.id)?;
+            let event = AuditEvent {
+                detail: Some(why.to_owned()),
+                ..about(entry, EventKind::ReleaseFailed, actor)
+            };
+            ledger.append_audit(&event, now)?;
+            Ok(())
+        })
+    }
+}
