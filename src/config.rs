@@ -15,19 +15,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use problem::{ConfigErrors, Problem};
 pub use trust::Trust;
 
 use crate::logging::LogSettings;
 use crate::policy::{Policy, Role};
+use crate::session::Gate;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/straymail/milter.yaml";
 
 /// A configuration without problems.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Config {
     /// Where the MTA reaches us; at least one.
     pub listeners: Vec<Listener>,
@@ -37,8 +36,8 @@ pub struct Config {
     pub gate: Gate,
     /// What to do about an assessment.
     pub policy: Policy,
-    /// One ASCII sentence at the end of every refusal; empty for none.
-    pub reply_contact: String,
+    /// ASCII sentence at the end of every refusal; `{domain}` stands for the recipient's.
+    pub help: String,
     /// Where held mail is kept and how it leaves.
     pub quarantine: Quarantine,
     /// Bounds of the daemon.
@@ -76,27 +75,6 @@ impl std::fmt::Display for ListenAddress {
         match self {
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             ListenAddress::Inet(address) => write!(f, "inet:{address}"),
-        }
-    }
-}
-
-/// Which mail is ours to judge on a [`Role::Relay`] listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gate {
-    /// Clients whose mail is outbound.
-    pub networks: Vec<IpNet>,
-    /// Whether mail of an authenticated client is outbound.
-    pub authenticated: bool,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Gate {
-            networks: ["127.0.0.0/8", "::1/128"]
-                .iter()
-                .filter_map(|net| net.parse().ok())
-                .collect(),
-            authenticated: true,
         }
     }
 }
@@ -148,7 +126,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 4096,
-            idle_timeout: Duration::from_secs(10 * 60),
+            idle_timeout: Duration::from_secs(3600),
             drain: Duration::from_secs(30),
             domains_per_message: 1000,
         }
@@ -160,14 +138,24 @@ impl Default for Config {
         Config {
             listeners: vec![Listener::default()],
             trust: Trust::default(),
-            gate: Gate::default(),
+            gate: default_gate(),
             policy: Policy::default(),
-            reply_contact: String::new(),
+            help: "If {domain} is right, ask your mail administrator.".to_owned(),
             quarantine: Quarantine::default(),
             limits: Limits::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
         }
+    }
+}
+
+/// This host, and whoever logged in.
+fn default_gate() -> Gate {
+    Gate {
+        networks: (["127.0.0.0/8", "::1/128"].iter())
+            .filter_map(|net| net.parse().ok())
+            .collect(),
+        authenticated: true,
     }
 }
 
@@ -262,15 +250,13 @@ mod tests {
             trust: _,
             gate,
             policy,
-            reply_contact,
+            help,
             quarantine,
             limits,
             log,
             warnings: _,
         } = config;
-        format!(
-            "{listeners:#?}{gate:#?}{policy:#?}{reply_contact:?}{quarantine:#?}{limits:#?}{log:#?}"
-        )
+        format!("{listeners:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{limits:#?}{log:#?}")
     }
 
     fn parse(text: &str) -> Result<Config, String> {

@@ -8,12 +8,13 @@ use crate::policy::{
     Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
 };
 use crate::public_suffix::PublicSuffixes;
+use crate::session::Gate;
 
 use super::reader::{Field, Reader, Section};
 use super::trust::{Located, SuffixList, Trust, TrustedSources};
 use super::value;
 use super::yaml::Node;
-use super::{Config, Gate, Limits, ListenAddress, Listener, Quarantine};
+use super::{Config, Limits, ListenAddress, Listener, Quarantine};
 
 const ROLES: &[(&str, Role)] = &[
     ("submission", Role::Submission),
@@ -65,8 +66,8 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     let gate = gate(r, &mut top);
     let policy = policy(r, &mut top);
     let mut section = r.sub(&mut top, "reply");
-    let field = r.field(&mut section, "contact");
-    let reply_contact = r.value(field, contact).unwrap_or_default();
+    let field = r.field(&mut section, "help");
+    let help = r.value(field, help).unwrap_or(default.help);
     r.end(section);
     let quarantine = quarantine(r, &mut top);
     let limits = limits(r, &mut top);
@@ -78,7 +79,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         trust,
         gate,
         policy,
-        reply_contact,
+        help,
         quarantine,
         limits,
         log,
@@ -184,7 +185,7 @@ fn trusted(r: &mut Reader, top: &mut Section<'_>) -> TrustedSources {
 }
 
 fn gate(r: &mut Reader, top: &mut Section<'_>) -> Gate {
-    let default = Gate::default();
+    let default = super::default_gate();
     let mut section = r.sub(top, "gate");
     let field = r.field(&mut section, "networks");
     let given = field.is_some();
@@ -517,7 +518,7 @@ fn span(
     })
 }
 
-fn contact(text: &str) -> Result<String, String> {
+fn help(text: &str) -> Result<String, String> {
     // One SMTP reply line holds 512 octets (RFC 5321, 4.5.3.1.5); the recipient needs its part.
     const LONGEST: usize = 160;
     if text.len() > LONGEST {

@@ -1,7 +1,6 @@
 //! The trusted list and the public suffix list, gathered from wherever the configuration names.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::domain::Domain;
 use crate::public_suffix::PublicSuffixes;
@@ -24,12 +23,12 @@ const MAX_BYTES: usize = 256 << 20;
 const MAX_PROBLEMS: usize = 100;
 
 /// What the site trusts, and where registrable domains end.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Trust {
     /// Every entry and known name.
     pub list: TrustedList,
     /// The public suffix list the entries were read with.
-    pub suffixes: Arc<PublicSuffixes>,
+    pub suffixes: PublicSuffixes,
     /// Where that list came from: `built-in` or a path.
     pub suffixes_from: String,
     /// How many known names were read.
@@ -151,7 +150,7 @@ impl Trust {
         }
         Trust {
             list,
-            suffixes: Arc::new(suffixes),
+            suffixes,
             suffixes_from,
             known_names,
         }
