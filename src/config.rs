@@ -20,6 +20,7 @@ pub use trust::Trust;
 
 use crate::logging::LogSettings;
 use crate::policy::{Policy, Role};
+use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
 /// Where the configuration is looked for when no `--config` is given.
@@ -39,7 +40,7 @@ pub struct Config {
     /// ASCII sentence at the end of every refusal; `{domain}` stands for the recipient's.
     pub help: String,
     /// Where held mail is kept and how it leaves.
-    pub quarantine: Quarantine,
+    pub quarantine: QuarantineSettings,
     /// Bounds of the daemon.
     pub limits: Limits,
     /// Where and how events are logged.
@@ -79,36 +80,6 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
-/// Where held mail is kept and how it leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantine {
-    /// Holds the index and the spool.
-    pub directory: PathBuf,
-    /// Below this much free space nothing more is held: `on_error` decides.
-    pub min_free: u64,
-    /// The MTA's ordinary SMTP port, for released mail.
-    pub release_to: SocketAddr,
-    /// Our name in EHLO; the host's name when `None`.
-    pub helo: Option<String>,
-    /// How long a release lets exactly this sender and recipient pass.
-    pub approval_for: Duration,
-    /// How long one release may work before another may take over.
-    pub lease: Duration,
-}
-
-impl Default for Quarantine {
-    fn default() -> Self {
-        Quarantine {
-            directory: PathBuf::from("/var/lib/straymail"),
-            min_free: 512 << 20,
-            release_to: SocketAddr::from(([127, 0, 0, 1], 25)),
-            helo: None,
-            approval_for: Duration::from_secs(15 * 60),
-            lease: Duration::from_secs(5 * 60),
-        }
-    }
-}
-
 /// Bounds of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -141,7 +112,7 @@ impl Default for Config {
             gate: default_gate(),
             policy: Policy::default(),
             help: "If {domain} is right, ask your mail administrator.".to_owned(),
-            quarantine: Quarantine::default(),
+            quarantine: QuarantineSettings::default(),
             limits: Limits::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),

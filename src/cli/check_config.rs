@@ -74,8 +74,8 @@ fn summary(config: &Config) -> String {
         actions.certain,
         thresholds.reject_at,
         count(config.policy.rules.len(), "rule", "rules"),
-        config.quarantine.directory.display(),
-        config.quarantine.release_to,
+        config.quarantine.dir.display(),
+        config.quarantine.release_target,
     )
 }
 

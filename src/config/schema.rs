@@ -8,13 +8,14 @@ use crate::policy::{
     Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
 };
 use crate::public_suffix::PublicSuffixes;
+use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
 use super::reader::{Field, Reader, Section};
 use super::trust::{Located, SuffixList, Trust, TrustedSources};
 use super::value;
 use super::yaml::Node;
-use super::{Config, Limits, ListenAddress, Listener, Quarantine};
+use super::{Config, Limits, ListenAddress, Listener};
 
 const ROLES: &[(&str, Role)] = &[
     ("submission", Role::Submission),
@@ -426,8 +427,8 @@ fn scope(r: &mut Reader, when: &mut Section<'_>) -> Scope {
     }
 }
 
-fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> Quarantine {
-    let default = Quarantine::default();
+fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
+    let default = QuarantineSettings::default();
     let mut section = r.sub(top, "quarantine");
     let field = r.field(&mut section, "directory");
     let directory = r.value(field, |text| match PathBuf::from(text) {
@@ -436,8 +437,10 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> Quarantine {
     });
     let field = r.field(&mut section, "min_free");
     let min_free = r.value(field, value::size);
+    let field = r.field(&mut section, "grace");
+    let grace = span(r, field, 0, 3600);
     let field = r.field(&mut section, "release_to");
-    let release_to = r.value(field, value::smtp_address);
+    let release_to = r.value(field, value::smtp_target);
     let field = r.field(&mut section, "helo");
     let helo = r.value(field, |text| {
         let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':');
@@ -452,11 +455,12 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> Quarantine {
     let field = r.field(&mut section, "lease");
     let lease = span(r, field, 10, 3600);
     r.end(section);
-    Quarantine {
-        directory: directory.unwrap_or(default.directory),
-        min_free: min_free.unwrap_or(default.min_free),
-        release_to: release_to.unwrap_or(default.release_to),
-        helo,
+    QuarantineSettings {
+        dir: directory.unwrap_or(default.dir),
+        min_free_bytes: min_free.unwrap_or(default.min_free_bytes),
+        grace: grace.unwrap_or(default.grace),
+        release_target: release_to.unwrap_or(default.release_target),
+        helo: helo.unwrap_or(default.helo),
         approval_for: approval_for.unwrap_or(default.approval_for),
         lease: lease.unwrap_or(default.lease),
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::smtp::Target;
+
 use super::ListenAddress;
 
 /// Returns the duration of `15m`, `1h30m`, `7d`.
@@ -118,13 +120,19 @@ pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     }
 }
 
-/// Returns the address of `127.0.0.1:25`, `[::1]:25` or `localhost:25`.
-pub(super) fn smtp_address(text: &str) -> Result<SocketAddr, String> {
+/// Returns where `127.0.0.1:25`, `[::1]:25`, `localhost:25` or `unix:/path` leads to.
+pub(super) fn smtp_target(text: &str) -> Result<Target, String> {
     let wrong = || {
         "is not an address with a port; write one without a name to look up, like 127.0.0.1:25"
             .to_owned()
     };
-    host_port(text).ok_or_else(wrong)?
+    match text.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => Ok(Target::Unix(PathBuf::from(path))),
+        Some(_) => {
+            Err("is not absolute; write the whole path, like unix:/run/smtp.sock".to_owned())
+        }
+        None => Ok(Target::Tcp(host_port(text).ok_or_else(wrong)??.to_string())),
+    }
 }
 
 fn host_port(text: &str) -> Option<Result<SocketAddr, String>> {
@@ -242,6 +250,26 @@ mod tests {
             "tcp:1.2.3.4:1",
         ] {
             assert!(listen_address(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn released_mail_goes_to_an_address_without_a_name_to_look_up() {
+        let tcp = |text: &str| Ok(Target::Tcp(text.to_owned()));
+        assert_eq!(smtp_target("localhost:25"), tcp("127.0.0.1:25"));
+        assert_eq!(smtp_target("[::1]:2525"), tcp("[::1]:2525"));
+        assert_eq!(
+            smtp_target("unix:/run/lmtp"),
+            Ok(Target::Unix("/run/lmtp".into()))
+        );
+        for bad in [
+            "mail.example.org:25",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "unix:lmtp",
+            "",
+        ] {
+            assert!(smtp_target(bad).is_err(), "{bad:?}");
         }
     }
 
