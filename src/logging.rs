@@ -67,7 +67,8 @@ impl LogLevel {
 
 /// Returns a logger that writes to standard error.
 pub fn logger(settings: &LogSettings) -> Logger {
-    Logger::root(LineDrain::new(settings, Stderr::default(), now), o!())
+    let stderr = Patient::new(io::stderr(), PATIENCE);
+    Logger::root(LineDrain::new(settings, stderr, now), o!())
 }
 
 /// Returns a logger that keeps nothing, for tests and commands.
@@ -337,49 +338,75 @@ fn push_json(line: &mut String, text: &str) {
     line.push('"');
 }
 
-/// Standard error that cannot stop us: what is not taken within [`PATIENCE`] is counted as lost.
-#[derive(Default)]
-struct Stderr {
+/// A writer that cannot stop us: what its reader does not take in time is counted as lost.
+struct Patient<W> {
+    out: W,
+    patience: Duration,
     lost: u64,
+    /// Whether a line was given up halfway.
+    torn: bool,
 }
 
 /// Long enough for a busy journal, short enough for a client that waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-impl Stderr {
+/// What a pipe that polls as writable takes without blocking (PIPE_BUF, pipe(7)).
+const ATOMIC: usize = 4096;
+
+impl<W: Write + AsFd> Patient<W> {
+    fn new(out: W, patience: Duration) -> Patient<W> {
+        Patient {
+            out,
+            patience,
+            lost: 0,
+            torn: false,
+        }
+    }
+
     /// Returns whether the reader takes data; after a loss nobody waits for it again.
     fn ready(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let patience = if self.lost == 0 {
-            PATIENCE
-        } else {
-            Duration::ZERO
+        let patience = match self.lost {
+            0 => self.patience,
+            _ => Duration::ZERO,
         };
         let timeout = Timespec::try_from(patience).ok();
-        let stderr = io::stderr();
-        let mut fds = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
+        let mut fds = [PollFd::from_borrowed_fd(self.out.as_fd(), PollFlags::OUT)];
         // An error of poll itself (a signal) is no reason to lose a line.
         poll(&mut fds, timeout.as_ref()).map_or(true, |ready| ready > 0)
     }
 }
 
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.ready() {
-            self.lost = self.lost.saturating_add(1);
-            return Ok(bytes.len());
+impl<W: Write + AsFd> Write for Patient<W> {
+    /// Takes one line; a line that is lost counts as written.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        for (i, part) in line.chunks(ATOMIC).enumerate() {
+            if !self.ready() {
+                self.lost = self.lost.saturating_add(1);
+                self.torn |= i > 0;
+                break;
+            }
+            if self.lost > 0 {
+                let end = if std::mem::take(&mut self.torn) {
+                    "\n"
+                } else {
+                    ""
+                };
+                let notice = format!("{end}WARN log lines lost count={}\n", self.lost);
+                self.lost = 0;
+                self.out.write_all(notice.as_bytes())?;
+                if !self.ready() {
+                    self.lost = 1;
+                    break;
+                }
+            }
+            self.out.write_all(part)?;
         }
-        let mut stderr = io::stderr().lock();
-        if self.lost > 0 {
-            writeln!(stderr, "WARN log lines lost count={}", self.lost)?;
-            self.lost = 0;
-        }
-        stderr.write_all(bytes)?;
-        Ok(bytes.len())
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.out.flush()
     }
 }
 
@@ -560,6 +587,35 @@ mod tests {
             let line = logged(LogFormat::Text, |log| info!(log, "x"; "v" => %Untrusted(&bytes)));
             prop_assert!(!line.trim_end_matches('\n').chars().any(deceives));
         }
+    }
+
+    #[test]
+    fn a_reader_that_stops_reading_stops_nobody_and_learns_what_it_missed() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let settings = LogSettings::default();
+        let patient = Patient::new(writer, Duration::from_millis(20));
+        let log = Logger::root(LineDrain::new(&settings, patient, noon), o!());
+        let value = "y".repeat(1000);
+        let began = Instant::now();
+        // A pipe holds 64 KiB (pipe(7)), some 60 of these lines.
+        for _ in 0..200 {
+            info!(log, "x"; "v" => &value);
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it waited");
+        let mut first = vec![0; 16 * 1024];
+        io::Read::read_exact(&mut reader, &mut first).unwrap();
+        info!(log, "last");
+        drop(log);
+        let mut text = String::from_utf8(first).unwrap();
+        io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let kept = text.lines().filter(|line| line.ends_with(&value)).count();
+        assert!((30..200).contains(&kept), "{kept}");
+        let rest: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.ends_with(&value))
+            .collect();
+        let lost = format!("WARN log lines lost count={}", 200 - kept);
+        assert_eq!(rest, [lost.as_str(), "2026-11-23T12:00:00Z INFO last"]);
     }
 
     #[test]
