@@ -89,6 +89,24 @@ pub fn deceives(c: char) -> bool {
         || (c.is_whitespace() && c != ' ')
 }
 
+/// Returns `json`, one line of JSON, with every character that could deceive a reader as `\uXXXX`.
+///
+/// JSON allows U+202E and its kin raw, and only inside of strings, so the meaning stays.
+pub fn json_line(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if deceives(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -172,6 +190,15 @@ mod tests {
             let shown = Untrusted::text(&text).to_string();
             prop_assert!(!shown.chars().any(forbidden), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_loses_its_disguise() {
+        let text = "a\u{202e}b\u{1d173}\u{85}\"\\";
+        let json = serde_json::to_string(text).unwrap();
+        let line = json_line(&json);
+        assert_eq!(line, r#""a\u202eb\ud834\udd73\u0085\"\\""#);
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::{Config, Trust};
 use crate::domain::Domain;
 use crate::policy::{Band, Mode, Role, Subject, Verdict};
 use crate::score::{Assessment, Context, Finding, ScoreSettings, Scorer};
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, json_line};
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
 
@@ -66,6 +66,7 @@ enum RoleName {
 /// What is printed about one recipient.
 #[derive(Serialize)]
 struct Report<'a> {
+    /// As given; the bytes that are not UTF-8 replaced.
     recipient: &'a str,
     /// A-labels; absent when the name is undecodable.
     domain: Option<&'a str>,
@@ -174,13 +175,12 @@ impl Judge<'_> {
             }
             Format::Json => {
                 let report = Report {
-                    recipient: &Untrusted(recipient).to_string(),
+                    recipient: &String::from_utf8_lossy(recipient),
                     domain: ascii,
                     assessment: &assessment,
                     verdict: &verdict,
                 };
-                serde_json::to_writer(&mut *out, &report)?;
-                writeln!(out)?;
+                writeln!(out, "{}", json_line(&serde_json::to_string(&report)?))?;
             }
         }
         Ok(verdict.band >= Band::Suspect)

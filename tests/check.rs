@@ -1,0 +1,135 @@
+//! `straymail check` as a program: what it prints, what it returns.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+
+struct Run {
+    status: Option<i32>,
+    printed: String,
+    complained: String,
+}
+
+/// Runs `straymail check --trusted LIST args…`, with LIST holding `trusted`.
+fn check(trusted: &str, args: &[&str], stdin: impl Into<Vec<u8>>) -> anyhow::Result<Run> {
+    let mut list = tempfile::NamedTempFile::new()?;
+    list.write_all(trusted.as_bytes())?;
+    let output = Command::cargo_bin("straymail")?
+        .arg("check")
+        .arg("--trusted")
+        .arg(list.path())
+        .args(args)
+        .write_stdin(stdin)
+        .output()?;
+    Ok(Run {
+        status: output.status.code(),
+        printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+        complained: String::from_utf8(output.stderr)?,
+    })
+}
+
+#[test]
+fn tsv_echoes_every_line_as_given_and_in_order() {
+    let lines = "army.mil\nBob@Example.ORG\n\nfoo..bar\nbücher.example\r\nlast";
+    let run = check("army.mil\n", &["--format", "tsv", "-"], lines).unwrap();
+    let first: Vec<&str> = (run.printed.lines())
+        .filter_map(|row| row.split('\t').next())
+        .collect();
+    assert_eq!(
+        first,
+        [
+            "army.mil",
+            "Bob@Example.ORG",
+            "",
+            "foo..bar",
+            "bücher.example",
+            "last"
+        ]
+    );
+    assert!(run.printed.lines().all(|row| row.split('\t').count() == 3));
+    assert_eq!(run.complained, "");
+}
+
+#[test]
+fn the_status_says_whether_anything_is_suspicious() {
+    let status = |name: &str| check("army.mil\n", &[name], "").unwrap().status;
+    assert_eq!(status("carl@army.mil"), Some(0));
+    assert_eq!(status("carl@us.army.mil"), Some(0));
+    assert_eq!(status("anna@wikipedia.org"), Some(0));
+    assert_eq!(status("carl@foo..bar"), Some(1));
+}
+
+#[test]
+fn a_list_that_is_missing_or_wrong_is_a_wrong_configuration() {
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .args(["check", "--trusted", "/nonexistent", "army.mil"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "straymail: --trusted: 1 problem\n  --trusted: /nonexistent: cannot read: No such file or \
+         directory (os error 2)\n"
+    );
+    let run = check("army mil\n", &["army.mil"], "").unwrap();
+    assert_eq!(run.status, Some(78));
+    assert!(
+        run.complained.contains("more than one word"),
+        "{}",
+        run.complained
+    );
+}
+
+#[test]
+fn nothing_to_check_and_two_sources_of_trust_are_wrong_usage() {
+    assert_eq!(check("army.mil\n", &[], "").unwrap().status, Some(64));
+    let both = check("army.mil\n", &["--config", "milter.yaml", "a.example"], "").unwrap();
+    assert_eq!(both.status, Some(64));
+}
+
+#[test]
+fn foreign_bytes_are_escaped_for_a_person_and_in_json() {
+    let hostile = "x@army.mil\u{202e}\u{1b}[2J";
+    let text = check("army.mil\n", &[hostile], "").unwrap().printed;
+    assert!(
+        text.starts_with("x@army.mil\\u{202e}\\u{1b}[2J\n"),
+        "{text:?}"
+    );
+    let json = check("army.mil\n", &["--format", "json", hostile], "")
+        .unwrap()
+        .printed;
+    for printed in [&text, &json] {
+        let deceiving = |c: char| c == '\u{202e}' || (c.is_control() && c != '\n');
+        assert!(!printed.chars().any(deceiving), "{printed:?}");
+    }
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["recipient"], hostile);
+    assert_eq!(value["verdict"]["band"], "suspect");
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_judged_not_refused() {
+    let run = check("army.mil\n", &["-"], b"x@arm\xff.mil\n".to_vec()).unwrap();
+    assert_eq!(run.status, Some(1));
+    assert!(
+        run.printed.starts_with("x@arm\\xff.mil\n"),
+        "{}",
+        run.printed
+    );
+}
+
+#[test]
+fn a_hundred_thousand_lines_stream_through() {
+    let lines: String = (0..100_000).map(|i| format!("name{i}.example\n")).collect();
+    let began = Instant::now();
+    let run = check("army.mil\n.gov\n", &["--format", "tsv", "-"], lines).unwrap();
+    assert_eq!(run.printed.lines().count(), 100_000);
+    // A debug build on a busy machine takes some seconds; a quadratic one takes hours.
+    assert!(
+        began.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        began.elapsed()
+    );
+}
