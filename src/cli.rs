@@ -2,6 +2,7 @@
 
 mod check;
 mod check_config;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     Check(check::Check),
     CheckConfig(check_config::CheckConfig),
+    Milter(run::Milter),
+    Run(run::Run),
 }
 
 /// Why a command failed.
@@ -78,6 +81,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Check(command) => command.run(path),
         Command::CheckConfig(command) => command.run(path),
+        Command::Milter(command) => command.run(path),
+        Command::Run(command) => command.run(path),
     }
 }
 

@@ -11,15 +11,15 @@ mod trust;
 mod value;
 mod yaml;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 pub use problem::{ConfigErrors, Problem};
 pub use trust::Trust;
 
 use crate::logging::LogSettings;
-use crate::policy::{Policy, Role};
+use crate::milter::MilterSettings;
+use crate::milter::listener::ListenerSettings;
+use crate::policy::Policy;
 use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
@@ -30,7 +30,7 @@ pub const DEFAULT_PATH: &str = "/etc/straymail/milter.yaml";
 #[derive(Debug)]
 pub struct Config {
     /// Where the MTA reaches us; at least one.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerSettings>,
     /// The trusted list and the public suffix list, read and checked.
     pub trust: Trust,
     /// Which mail is ours to judge.
@@ -42,101 +42,25 @@ pub struct Config {
     /// Where held mail is kept and how it leaves.
     pub quarantine: QuarantineSettings,
     /// Bounds of the daemon.
-    pub limits: Limits,
+    pub limits: MilterSettings,
     /// Where and how events are logged.
     pub log: LogSettings,
     /// Legal, but most likely not meant; an admin should see them.
     pub warnings: Vec<Problem>,
 }
 
-/// One socket the MTA connects to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where.
-    pub address: ListenAddress,
-    /// What for.
-    pub role: Role,
-    /// Permission bits of a UNIX socket.
-    pub mode: u32,
-    /// Group that owns a UNIX socket; ours when `None`.
-    pub group: Option<String>,
-}
-
-/// The address of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddress {
-    /// A UNIX socket, by absolute path.
-    Unix(PathBuf),
-    /// A TCP address; the milter protocol knows no authentication, so loopback.
-    Inet(SocketAddr),
-}
-
-impl std::fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-            ListenAddress::Inet(address) => write!(f, "inet:{address}"),
-        }
-    }
-}
-
-/// Bounds of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Milter connections at the same time.
-    pub connections: usize,
-    /// A connection silent for this long is closed.
-    pub idle_timeout: Duration,
-    /// On stop, running sessions get this long to end.
-    pub drain: Duration,
-    /// Different recipient domains judged in one message; a message with more is held.
-    pub domains_per_message: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            connections: 4096,
-            idle_timeout: Duration::from_secs(3600),
-            drain: Duration::from_secs(30),
-            domains_per_message: 1000,
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listeners: vec![Listener::default()],
+            listeners: vec![ListenerSettings::default()],
             trust: Trust::default(),
-            gate: default_gate(),
+            gate: Gate::default(),
             policy: Policy::default(),
             help: "If {domain} is right, ask your mail administrator.".to_owned(),
             quarantine: QuarantineSettings::default(),
-            limits: Limits::default(),
+            limits: MilterSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
-        }
-    }
-}
-
-/// This host, and whoever logged in.
-fn default_gate() -> Gate {
-    Gate {
-        networks: (["127.0.0.0/8", "::1/128"].iter())
-            .filter_map(|net| net.parse().ok())
-            .collect(),
-        authenticated: true,
-    }
-}
-
-impl Default for Listener {
-    fn default() -> Self {
-        Listener {
-            address: ListenAddress::Unix(PathBuf::from("/run/straymail/milter.sock")),
-            role: Role::default(),
-            mode: 0o660,
-            group: None,
         }
     }
 }

@@ -1,1 +1,202 @@
 //! Start, reload and stop of the daemon.
+//!
+//! SIGTERM and SIGINT stop it: no new connections, and the open ones finish within the drain
+//! time; a second signal cuts them off. SIGHUP reloads: the new configuration is checked as a
+//! whole first, and when anything is wrong with it the old one stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use slog::Logger;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::logging::{self, LogSettings, event};
+use crate::milter::listener::ListenerSettings;
+use crate::milter::{Milter, MilterSettings};
+use crate::score::{ScoreSettings, Scorer};
+use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
+
+use crate::service::{Service, Snapshot};
+
+/// Runs the milter until it is told to stop.
+///
+/// `path` is where `config` was read from and where a reload reads it again; without one, the
+/// embedded default runs and there is nothing to reload.
+///
+/// # Errors
+/// What keeps the daemon from starting: a socket, the quarantine, the runtime.
+pub fn run(path: Option<&Path>, config: Config) -> anyhow::Result<()> {
+    let log = logging::logger(&config.log);
+    log_panics(log.clone());
+    let (fixed, snapshot) = parts(config, &log);
+    let quarantine =
+        Quarantine::open(fixed.quarantine.clone(), now()).context("cannot open the quarantine")?;
+    report_recovery(&log, quarantine.recovery());
+    let first_session = getrandom::u64().context("cannot draw a random number")?;
+    let service = Service::new(snapshot, quarantine, log, now, first_session);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(path.map(Path::to_owned), fixed, Arc::new(service)))
+}
+
+async fn serve(path: Option<PathBuf>, fixed: Fixed, service: Arc<Service>) -> anyhow::Result<()> {
+    let log = service.log().clone();
+    // Before READY: a reload or stop right after it must find its handler.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
+    let milter = Milter::open(&fixed.listeners, fixed.limits, &log)?;
+    event::started(&log, milter.addresses());
+    notify(&[NotifyState::Ready]);
+
+    let reloads = tokio::spawn(reload_on(hangup, path, fixed, Arc::clone(&service)));
+    let (stop, mut stopped) = watch::channel(0_u32);
+    let mut cut = stop.subscribe();
+    let stops = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.send_modify(|count| *count += 1);
+        }
+    });
+    let stopping = async {
+        // An error would mean that nobody listens for signals any more: a stop as well.
+        let _ = stopped.wait_for(|count| *count >= 1).await;
+        notify(&[NotifyState::Stopping]);
+        event::stopping(&log);
+    };
+    let cut = async {
+        let _ = cut.wait_for(|count| *count >= 2).await;
+    };
+    let cut_off = milter.serve(Arc::clone(&service), stopping, cut).await;
+    reloads.abort();
+    stops.abort();
+    event::stopped(&log, &service.counters.read(), cut_off);
+    Ok(())
+}
+
+/// What is read only at the start.
+#[derive(Debug, PartialEq)]
+struct Fixed {
+    listeners: Vec<ListenerSettings>,
+    limits: MilterSettings,
+    quarantine: QuarantineSettings,
+    log: LogSettings,
+}
+
+impl Fixed {
+    /// Returns the sections that differ in `new` and so need a restart to take effect.
+    fn changed(&self, new: &Fixed) -> Vec<&'static str> {
+        [
+            ("listeners", self.listeners != new.listeners),
+            ("limits", self.limits != new.limits),
+            ("quarantine", self.quarantine != new.quarantine),
+            ("log", self.log != new.log),
+        ]
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+    }
+}
+
+/// Takes a configuration apart: what stays until the next start, and the rules.
+fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
+    for warning in &config.warnings {
+        event::config_warning(log, warning);
+    }
+    let fixed = Fixed {
+        listeners: config.listeners,
+        limits: config.limits,
+        quarantine: config.quarantine,
+        log: config.log,
+    };
+    let snapshot = Snapshot {
+        scorer: Scorer::new(config.trust.list, ScoreSettings::default()),
+        suffixes: config.trust.suffixes,
+        policy: config.policy,
+        gate: config.gate,
+        help: config.help,
+    };
+    (fixed, snapshot)
+}
+
+fn report_recovery(log: &Logger, recovery: &Recovery) {
+    if let Some(kept_as) = &recovery.index_kept_as {
+        event::index_replaced(log, kept_as);
+    }
+    for damaged in &recovery.damaged {
+        event::damaged(log, damaged);
+    }
+    if recovery.entries_rebuilt > 0 {
+        event::rebuilt(log, recovery.entries_rebuilt);
+    }
+}
+
+/// Reloads on every SIGHUP.
+async fn reload_on(
+    mut hangup: Signal,
+    path: Option<PathBuf>,
+    running: Fixed,
+    service: Arc<Service>,
+) {
+    while hangup.recv().await.is_some() {
+        let Some(path) = path.clone() else {
+            event::nothing_to_reload(service.log());
+            continue;
+        };
+        if let Ok(since) = NotifyState::monotonic_usec_now() {
+            notify(&[NotifyState::Reloading, since]);
+        }
+        let log = service.log().clone();
+        let load = move || Config::load(&path).map(|config| parts(config, &log));
+        match tokio::task::spawn_blocking(load).await {
+            Ok(Ok((fixed, snapshot))) => {
+                service.reload(snapshot);
+                let restart = running.changed(&fixed);
+                event::reloaded(service.log(), &service.counters.read(), &restart);
+            }
+            Ok(Err(errors)) => event::not_reloaded(service.log(), &errors),
+            Err(panic) => event::not_reloaded(service.log(), &panic),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+}
+
+/// Tells systemd, when it started us and wants to know.
+fn notify(state: &[NotifyState<'_>]) {
+    // Not being heard changes nothing for the mail.
+    let _ = sd_notify::notify(state);
+}
+
+/// Sends panic messages to the log instead of raw to standard error: they may quote foreign
+/// bytes.
+fn log_panics(log: Logger) {
+    std::panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string);
+        let payload = info.payload();
+        let message = (payload.downcast_ref::<&str>().copied())
+            .or(payload.downcast_ref::<String>().map(String::as_str));
+        event::panic_at(
+            &log,
+            place.as_deref().unwrap_or("?"),
+            message.unwrap_or("?"),
+        );
+    }));
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the daemon is where the time comes from"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

@@ -8,6 +8,8 @@
 //!
 //! The audit record is in the store, not here.
 
+pub mod event;
+
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::os::fd::AsFd;

@@ -1,1 +1,459 @@
-//! The milter edge: bytes of the MTA in, session events out. The only file that names indymilter.
+//! The milter edge: bytes of the MTA in, session events out. The only place that names
+//! indymilter.
+//!
+//! The callbacks convert and nothing else. What the library leaves open is closed here: a
+//! panic ends in a tempfail for its own session, stopping waits for the open sessions, and
+//! only steps and actions that the MTA offers are asked for.
+
+pub mod listener;
+
+use std::ffi::{CStr, CString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indymilter::{
+    ActionError, Actions, Callbacks, Config, ContextActions, EomContext, Macros, NegotiateContext,
+    ProtoOpts, SetErrorReply, SmtpReply, SocketInfo, Status,
+};
+use tokio::sync::watch;
+
+use crate::fault;
+use crate::logging::event;
+use crate::policy::Role;
+use crate::reply::Reply;
+use crate::service::Service;
+use crate::service::conversation::{Conversation, Outcome, RcptStep};
+use crate::session::{Answer, Change, Client, Mail, Rcpt};
+
+use listener::{ListenError, Listener, ListenerSettings};
+
+/// Pause between two signs of life while a message is stored; MTAs wait 300 s for the answer
+/// to the end of a message, a busy disk may need longer.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Limits of the milter edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MilterSettings {
+    /// Most connections served at a time over each listener; further ones wait in the
+    /// kernel's queue.
+    pub connections: usize,
+    /// How long the MTA may be silent inside a session. Longer than the slowest client takes
+    /// for its DATA, during which the MTA says nothing.
+    pub idle_timeout: Duration,
+    /// How long a stop waits for the open sessions.
+    pub drain: Duration,
+}
+
+impl Default for MilterSettings {
+    fn default() -> Self {
+        MilterSettings {
+            connections: 4096,
+            idle_timeout: Duration::from_secs(3600),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The open listeners, before and while they serve.
+pub struct Milter {
+    listeners: Vec<(ListenerSettings, Listener)>,
+    settings: MilterSettings,
+    stop: watch::Sender<bool>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+impl Milter {
+    /// Opens every listener.
+    ///
+    /// # Errors
+    /// The first listener that cannot be opened; those opened before it are closed again.
+    pub fn open(
+        wanted: &[ListenerSettings],
+        settings: MilterSettings,
+        log: &slog::Logger,
+    ) -> Result<Milter, ListenError> {
+        let (stop, stopped) = watch::channel(false);
+        let open = Arc::new(watch::Sender::new(0));
+        let listeners = (wanted.iter())
+            .map(|wanted| {
+                let (log, name) = (log.clone(), wanted.address.to_string());
+                let on_error = move |error: &_| event::not_accepted(&log, &name, error);
+                let open = Arc::clone(&open);
+                let listener = Listener::open(wanted, stopped.clone(), open, on_error)?;
+                Ok((wanted.clone(), listener))
+            })
+            .collect::<Result<_, ListenError>>()?;
+        Ok(Milter {
+            listeners,
+            settings,
+            stop,
+            open,
+        })
+    }
+
+    /// Returns where it listens, for the log.
+    pub fn addresses(&self) -> impl Iterator<Item = String> {
+        (self.listeners.iter()).map(|(wanted, listener)| match listener.local_addr() {
+            Some(address) => format!("inet:{address}"),
+            None => wanted.address.to_string(),
+        })
+    }
+
+    /// Serves until `stop` completes, then lets the open sessions finish for at most the drain
+    /// time, or until `cut` completes, and cuts the rest off. Returns how many were cut off.
+    pub async fn serve(
+        self,
+        service: Arc<Service>,
+        stop: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
+    ) -> usize {
+        let (end, _) = watch::channel(false);
+        let config = Config {
+            max_connections: self.settings.connections,
+            actions: Actions::empty(),
+            connection_timeout: self.settings.idle_timeout,
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        for (wanted, listener) in self.listeners {
+            let callbacks = callbacks(&service, wanted.role);
+            let mut end = end.subscribe();
+            let end = async move {
+                // An error means the sender is gone, which is the end as well.
+                let _ = end.wait_for(|end| *end).await;
+            };
+            tasks.spawn(indymilter::run(listener, callbacks, config.clone(), end));
+        }
+        stop.await;
+        self.stop.send_replace(true);
+        let mut open = self.open.subscribe();
+        tokio::select! {
+            _ = open.wait_for(|open| *open == 0) => {}
+            () = tokio::time::sleep(self.settings.drain) => {}
+            () = cut => {}
+        }
+        let cut_off = *self.open.borrow();
+        end.send_replace(true);
+        while tasks.join_next().await.is_some() {}
+        cut_off
+    }
+}
+
+/// What the library keeps for one connection.
+struct Connection {
+    state: State,
+    /// What was agreed on at negotiation.
+    steps: ProtoOpts,
+    actions: Actions,
+}
+
+enum State {
+    /// No CONNECT or MAIL so far.
+    New,
+    Open(Box<Conversation>),
+    /// A callback panicked: everything else is tempfailed.
+    Broken,
+}
+
+/// The service and role of a listener, and what its callbacks have in common.
+#[derive(Clone)]
+struct Edge {
+    service: Arc<Service>,
+    role: Role,
+}
+
+impl Edge {
+    fn conversation(&self) -> Box<Conversation> {
+        Box::new(Conversation::new(Arc::clone(&self.service), self.role))
+    }
+
+    /// Takes the conversation out of the connection; it is put back by [`Edge::keep`], so that
+    /// a panic in between leaves the connection broken.
+    fn take(&self, data: &mut Option<Connection>) -> Option<Box<Conversation>> {
+        let connection = data.get_or_insert_with(|| Connection {
+            state: State::New,
+            steps: ProtoOpts::empty(),
+            actions: Actions::empty(),
+        });
+        match std::mem::replace(&mut connection.state, State::Broken) {
+            State::New => Some(self.conversation()),
+            State::Open(conversation) => Some(conversation),
+            State::Broken => None,
+        }
+    }
+
+    /// Calls `f` on the conversation. `None` when it panicked, now or earlier.
+    fn with<R>(
+        &self,
+        data: &mut Option<Connection>,
+        f: impl FnOnce(&mut Conversation) -> R,
+    ) -> Option<R> {
+        let mut conversation = self.take(data)?;
+        let result = catch_unwind(AssertUnwindSafe(|| f(&mut conversation)));
+        match result {
+            Ok(result) => {
+                keep(data, conversation);
+                Some(result)
+            }
+            Err(_) => {
+                event::panicked(self.service.log(), conversation.id());
+                None
+            }
+        }
+    }
+}
+
+fn keep(data: &mut Option<Connection>, conversation: Box<Conversation>) {
+    if let Some(connection) = data {
+        connection.state = State::Open(conversation);
+    }
+}
+
+/// Returns `Noreply` where the MTA agreed not to wait for an answer to this step.
+fn unanswered(data: &Option<Connection>, step: ProtoOpts) -> Status {
+    match data {
+        Some(connection) if connection.steps.contains(step) => Status::Noreply,
+        _ => Status::Continue,
+    }
+}
+
+fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
+    let edge = Edge {
+        service: Arc::clone(service),
+        role,
+    };
+    // Each callback needs its own handle.
+    macro_rules! on {
+        (|$edge:ident, $($argument:ident),+| $body:expr) => {{
+            let $edge = edge.clone();
+            move |$($argument),+| {
+                let $edge = $edge.clone();
+                Box::pin(async move { $body })
+            }
+        }};
+    }
+    Callbacks::new()
+        .on_negotiate(|context, actions, steps| {
+            Box::pin(async move { negotiate(context, actions, steps) })
+        })
+        .on_connect(on!(|edge, context, name, socket| {
+            let client = client(name, socket);
+            edge.with(&mut context.data, |conversation| {
+                // A connection that is used again (SMFIC_QUIT_NC) is a new conversation.
+                *conversation = *edge.conversation();
+                conversation.connect(client);
+            });
+            unanswered(&context.data, ProtoOpts::NOREPLY_CONNECT)
+        }))
+        .on_mail(on!(|edge, context, args| {
+            let (path, args) = path_and_args(&args);
+            let mail = Mail {
+                path,
+                args: &args,
+                login: value(&context.macros, c"{auth_authen}"),
+                queue_id: value(&context.macros, c"i"),
+            };
+            match edge.with(&mut context.data, |conversation| conversation.mail(mail)) {
+                Some(()) => Status::Continue,
+                None => Status::Tempfail,
+            }
+        }))
+        .on_rcpt(on!(|edge, context, args| {
+            let (path, args) = path_and_args(&args);
+            let rcpt = Rcpt {
+                path,
+                args: &args,
+                rewritten: value(&context.macros, c"{rcpt_addr}"),
+                queue_id: value(&context.macros, c"i"),
+            };
+            let answer = edge.with(&mut context.data, |conversation| {
+                match conversation.rcpt(rcpt) {
+                    RcptStep::Answered(answer) => answer,
+                    RcptStep::Evidence(recipient, assessment) => {
+                        tokio::task::block_in_place(|| conversation.settle(*recipient, assessment))
+                    }
+                }
+            });
+            status(answer, &mut context.reply)
+        }))
+        .on_header(on!(|edge, context, name, header| {
+            let leading_space =
+                (context.data.as_ref()).is_some_and(|c| c.steps.contains(ProtoOpts::LEADING_SPACE));
+            let header = header.to_bytes();
+            edge.with(&mut context.data, |conversation| {
+                if leading_space {
+                    conversation.header(name.to_bytes(), header);
+                } else {
+                    conversation.header(name.to_bytes(), &[b" ", header].concat());
+                }
+            });
+            unanswered(&context.data, ProtoOpts::NOREPLY_HEADER)
+        }))
+        .on_eoh(on!(|edge, context| {
+            edge.with(&mut context.data, Conversation::end_of_header);
+            unanswered(&context.data, ProtoOpts::NOREPLY_EOH)
+        }))
+        .on_body(on!(|edge, context, chunk| {
+            let answer = edge.with(&mut context.data, |conversation| {
+                match conversation.holds() {
+                    true => tokio::task::block_in_place(|| conversation.body(&chunk)),
+                    false => conversation.body(&chunk),
+                }
+            });
+            let may_skip =
+                (context.data.as_ref()).is_some_and(|c| c.steps.contains(ProtoOpts::SKIP));
+            match answer {
+                Some(Answer::Skip) if !may_skip => Status::Continue,
+                answer => status(answer, &mut context.reply),
+            }
+        }))
+        .on_eom(on!(|edge, context| end_of_message(&edge, context).await))
+        .on_abort(on!(|edge, context| {
+            edge.with(&mut context.data, Conversation::abort);
+            Status::Continue
+        }))
+}
+
+/// Asks for what straymail uses and the MTA offers; the library closes the connection over a
+/// request for anything else.
+fn negotiate(
+    context: &mut NegotiateContext<Connection>,
+    actions: Actions,
+    steps: ProtoOpts,
+) -> Status {
+    let wanted_actions = Actions::ADD_HEADER | Actions::DELETE_RCPT | Actions::QUARANTINE;
+    let wanted_steps = ProtoOpts::SKIP
+        | ProtoOpts::LEADING_SPACE
+        | ProtoOpts::NOREPLY_CONNECT
+        | ProtoOpts::NOREPLY_HEADER
+        | ProtoOpts::NOREPLY_EOH;
+    let connection = Connection {
+        state: State::New,
+        steps: wanted_steps & steps,
+        actions: wanted_actions & actions,
+    };
+    context.requested_actions = connection.actions;
+    // The library asks to leave out the steps without a callback (HELO, DATA, unknown
+    // commands); an MTA that does not offer that sends them, and they are answered "continue".
+    context.requested_opts = (context.requested_opts | connection.steps) & steps;
+    context.data = Some(connection);
+    Status::Continue
+}
+
+async fn end_of_message(edge: &Edge, context: &mut EomContext<Connection>) -> Status {
+    let can_hold =
+        (context.data.as_ref()).is_some_and(|c| c.actions.contains(Actions::DELETE_RCPT));
+    let queue_id = value(&context.macros, c"i").map(<[u8]>::to_vec);
+    let Some(mut conversation) = edge.take(&mut context.data) else {
+        return Status::Tempfail;
+    };
+    let (id, holds) = (conversation.id().to_owned(), conversation.holds());
+    let work = move || {
+        let outcome = conversation.end_of_message(queue_id.as_deref(), can_hold);
+        (conversation, outcome)
+    };
+    let done = match holds {
+        false => catch_unwind(AssertUnwindSafe(work)).ok(),
+        true => {
+            let mut storing = tokio::task::spawn_blocking(work);
+            loop {
+                tokio::select! {
+                    stored = &mut storing => break stored.ok(),
+                    () = tokio::time::sleep(PROGRESS) => {
+                        // A lost connection shows in the answer as well.
+                        let _ = context.actions.progress().await;
+                    }
+                }
+            }
+        }
+    };
+    let Some((conversation, outcome)) = done else {
+        event::panicked(edge.service.log(), &id);
+        return Status::Tempfail;
+    };
+    keep(&mut context.data, conversation);
+    let Outcome { changes, answer } = outcome;
+    for change in changes {
+        if let Err(error) = make(context, &change).await {
+            event::change_failed(edge.service.log(), &id, &change, &error);
+            return Status::Tempfail;
+        }
+    }
+    fault::point("eom-after-delrcpt");
+    status(Some(answer), &mut context.reply)
+}
+
+async fn make(context: &EomContext<Connection>, change: &Change) -> Result<(), ActionError> {
+    let actions = &context.actions;
+    match change {
+        Change::DeleteRecipient(path) => actions.delete_recipient(c_string(path)).await,
+        Change::AddHeader { name, value } => {
+            let may =
+                (context.data.as_ref()).is_some_and(|c| c.actions.contains(Actions::ADD_HEADER));
+            match may {
+                true => {
+                    actions
+                        .add_header(c_string(name.as_bytes()), c_string(value.as_bytes()))
+                        .await
+                }
+                // A tag is a courtesy; without it the message still may go.
+                false => Ok(()),
+            }
+        }
+        Change::Quarantine(reason) => actions.quarantine(c_string(reason.as_bytes())).await,
+    }
+}
+
+/// Returns `bytes` up to the first NUL, which the milter protocol cannot carry inside a text.
+fn c_string(bytes: &[u8]) -> CString {
+    let text: Vec<u8> = bytes
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != 0)
+        .collect();
+    CString::new(text).unwrap_or_default()
+}
+
+fn client(name: CString, socket: SocketInfo) -> Client {
+    let (ip, port) = match socket {
+        SocketInfo::Inet(address) => (Some(address.ip()), address.port()),
+        // A UNIX client is a program on this host; its port says nothing.
+        SocketInfo::Unix(_) | SocketInfo::Unknown => (None, u16::MAX),
+    };
+    Client {
+        name: name.into_bytes(),
+        ip,
+        port,
+    }
+}
+
+fn path_and_args(args: &[CString]) -> (&[u8], Vec<&[u8]>) {
+    let mut args = args.iter().map(|arg| arg.to_bytes());
+    (args.next().unwrap_or_default(), args.collect())
+}
+
+fn value<'m>(macros: &'m Macros, name: &CStr) -> Option<&'m [u8]> {
+    macros.get(name).map(CStr::to_bytes)
+}
+
+/// Turns an answer into the library's status; `None`, after a panic, into a tempfail.
+fn status(answer: Option<Answer>, reply: &mut SmtpReply) -> Status {
+    match answer {
+        Some(Answer::Continue) => Status::Continue,
+        Some(Answer::Skip) => Status::Skip,
+        Some(Answer::Discard) => Status::Discard,
+        Some(Answer::Refuse(Reply {
+            code,
+            enhanced,
+            text,
+        })) => {
+            let permanent = code.starts_with('5');
+            match reply.set_error_reply(code, Some(enhanced), [text.as_str()]) {
+                Ok(()) if permanent => Status::Reject,
+                // A text that the library refuses is our fault, never an accept.
+                Ok(()) | Err(_) => Status::Tempfail,
+            }
+        }
+        None => Status::Tempfail,
+    }
+}

@@ -408,6 +408,16 @@ impl Policy {
     }
 }
 
+impl fmt::Display for OnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnError::Tempfail => "tempfail",
+            OnError::HoldMessage => "hold-message",
+            OnError::Accept => "accept",
+        })
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -25,12 +25,13 @@ pub struct Reply {
 impl Reply {
     /// Refuses `recipient` (`local@domain`) because of `assessment`, naming the way out.
     ///
-    /// `help` is the site's own sentence about what to do when the address is right.
+    /// `help` is the site's own sentence about what to do when the address is right; `{domain}`
+    /// in it stands for the recipient's domain.
     pub fn rejected(recipient: &str, assessment: &Assessment, help: &str) -> Reply {
         let shown = shorten(recipient, MAX_RECIPIENT);
         let domain = (recipient.rsplit_once('@')).map_or(recipient, |(_, domain)| domain);
-        let why = assessment.sentence_ascii();
-        let help = help.replace("{domain}", domain);
+        let why = assessment.sentence();
+        let help = help.replace("{domain}", &shorten(domain, MAX_RECIPIENT));
         Reply {
             code: "550",
             // RFC 3463: 5.7.1, delivery not authorized, message refused.
@@ -87,7 +88,7 @@ mod tests {
                 .text
                 .starts_with("<a?s?n??250 ok?@?rmy.mil> not sent: ")
         );
-        assert!(reply.text.ends_with("Ask ?rmy.mil."));
+        assert!(reply.text.ends_with(" Ask ?rmy.mil."));
         assert!(reply.text.bytes().all(|b| (b' '..=b'~').contains(&b)));
     }
 

@@ -1,3 +1,138 @@
 //! What straymail does: judge, hold, release, drop, approve. Milter, CLI and web call it.
 
+pub mod conversation;
+pub mod judge;
 pub mod quarantine;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::logging::event::Counts;
+use crate::policy::Policy;
+use crate::public_suffix::PublicSuffixes;
+use crate::score::Scorer;
+use crate::service::quarantine::Quarantine;
+use crate::session::{Gate, Passage};
+
+/// Everything a verdict depends on beside the message. A session keeps the snapshot it began
+/// with; a reload swaps it for later sessions and never judges half a conversation by new rules.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The trusted list, indexed.
+    pub scorer: Scorer,
+    /// The public suffix list the trusted list was read with.
+    pub suffixes: PublicSuffixes,
+    /// The rules.
+    pub policy: Policy,
+    /// Which mail is ours to judge.
+    pub gate: Gate,
+    /// The site's own sentence at the end of every refusal; `{domain}` stands for the
+    /// recipient's.
+    pub help: String,
+}
+
+/// Messages and recipients seen since the start, by what became of them.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages of our own senders.
+    pub judged: AtomicU64,
+    /// Messages that passed because they are not ours to judge.
+    pub inbound: AtomicU64,
+    /// Messages with the null sender.
+    pub null_sender: AtomicU64,
+    /// Recipients let through without evidence.
+    pub clean: AtomicU64,
+    /// Recipients with evidence.
+    pub suspicious: AtomicU64,
+    /// Answers forced by a fault of ours.
+    pub faults: AtomicU64,
+}
+
+/// The service behind every edge.
+pub struct Service {
+    snapshot: ArcSwap<Snapshot>,
+    quarantine: Quarantine,
+    log: slog::Logger,
+    clock: fn() -> Timestamp,
+    last_session: AtomicU64,
+    /// What passed so far.
+    pub counters: Counters,
+}
+
+impl Counters {
+    /// Returns the counts of this moment.
+    pub fn read(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            judged: read(&self.judged),
+            inbound: read(&self.inbound),
+            null_sender: read(&self.null_sender),
+            clean: read(&self.clean),
+            suspicious: read(&self.suspicious),
+            faults: read(&self.faults),
+        }
+    }
+}
+
+impl Service {
+    /// Builds the service. `clock` tells the time; `first_session` seeds the session ids, so
+    /// that ids of two runs do not collide in the log.
+    pub fn new(
+        snapshot: Snapshot,
+        quarantine: Quarantine,
+        log: slog::Logger,
+        clock: fn() -> Timestamp,
+        first_session: u64,
+    ) -> Service {
+        Service {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            quarantine,
+            log,
+            clock,
+            last_session: AtomicU64::new(first_session),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Returns the rules now in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts new rules into force for the sessions that begin from now on.
+    pub fn reload(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Returns the quarantine.
+    pub fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    /// Returns the logger.
+    pub fn log(&self) -> &slog::Logger {
+        &self.log
+    }
+
+    /// Returns the current time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    fn next_session_id(&self) -> String {
+        let id = self.last_session.fetch_add(1, Ordering::Relaxed);
+        format!("{:010x}", id & 0xff_ffff_ffff)
+    }
+
+    fn count_message(&self, passage: Passage) {
+        let counter = match passage {
+            Passage::Judged => &self.counters.judged,
+            Passage::Inbound => &self.counters.inbound,
+            Passage::NullSender => &self.counters.null_sender,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

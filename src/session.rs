@@ -14,13 +14,24 @@ use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
 use crate::untrusted::Untrusted;
 
-/// Which mail is ours to judge.
+/// Which mail is ours to judge on a [`Role::Relay`] listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     /// Mail of clients in these networks is ours.
     pub networks: Vec<IpNet>,
     /// Mail of authenticated clients is ours.
     pub authenticated: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate {
+            networks: (["127.0.0.0/8", "::1/128"].iter())
+                .filter_map(|net| net.parse().ok())
+                .collect(),
+            authenticated: true,
+        }
+    }
 }
 
 /// Why the recipients of a message are judged, or not.
@@ -390,7 +401,7 @@ impl Message {
         if let Some(judged) = with(Action::HoldMessage) {
             changes.push(Change::Quarantine(format!(
                 "straymail: {}",
-                judged.assessment.sentence_ascii()
+                judged.assessment.sentence()
             )));
         }
         changes

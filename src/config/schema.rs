@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::domain::Domain;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
+use crate::milter::MilterSettings;
+use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::policy::{
     Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
 };
@@ -11,11 +13,11 @@ use crate::public_suffix::PublicSuffixes;
 use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
+use super::Config;
 use super::reader::{Field, Reader, Section};
 use super::trust::{Located, SuffixList, Trust, TrustedSources};
 use super::value;
 use super::yaml::Node;
-use super::{Config, Limits, ListenAddress, Listener};
 
 const ROLES: &[(&str, Role)] = &[
     ("submission", Role::Submission),
@@ -88,13 +90,17 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     }
 }
 
-fn listeners(r: &mut Reader, top: &mut Section<'_>, default: Vec<Listener>) -> Vec<Listener> {
+fn listeners(
+    r: &mut Reader,
+    top: &mut Section<'_>,
+    default: Vec<ListenerSettings>,
+) -> Vec<ListenerSettings> {
     let Some(field) = r.field(top, "listeners") else {
         return default;
     };
     let (at, path) = (field.at(), field.path.clone());
     let problems = r.problems.len();
-    let mut listeners: Vec<Listener> = Vec::new();
+    let mut listeners: Vec<ListenerSettings> = Vec::new();
     for item in r.list(Some(field)) {
         let mut section = r.item(&item);
         let field = r.field(&mut section, "socket");
@@ -145,10 +151,10 @@ fn listeners(r: &mut Reader, top: &mut Section<'_>, default: Vec<Listener>) -> V
                 }
             }
         }
-        listeners.push(Listener {
+        listeners.push(ListenerSettings {
             address,
             role,
-            mode: mode.unwrap_or(Listener::default().mode),
+            mode: mode.unwrap_or(ListenerSettings::default().mode),
             group,
         });
     }
@@ -186,7 +192,7 @@ fn trusted(r: &mut Reader, top: &mut Section<'_>) -> TrustedSources {
 }
 
 fn gate(r: &mut Reader, top: &mut Section<'_>) -> Gate {
-    let default = super::default_gate();
+    let default = super::Gate::default();
     let mut section = r.sub(top, "gate");
     let field = r.field(&mut section, "networks");
     let given = field.is_some();
@@ -466,8 +472,8 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     }
 }
 
-fn limits(r: &mut Reader, top: &mut Section<'_>) -> Limits {
-    let default = Limits::default();
+fn limits(r: &mut Reader, top: &mut Section<'_>) -> MilterSettings {
+    let default = MilterSettings::default();
     let mut section = r.sub(top, "limits");
     let field = r.field(&mut section, "connections");
     let connections = r.number(field, "a number", 1..=100_000);
@@ -475,15 +481,12 @@ fn limits(r: &mut Reader, top: &mut Section<'_>) -> Limits {
     let idle_timeout = span(r, field, 10, 86_400);
     let field = r.field(&mut section, "drain");
     let drain = span(r, field, 0, 600);
-    let field = r.field(&mut section, "domains_per_message");
-    let domains = r.number(field, "a number", 1..=100_000);
     r.end(section);
     let count = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok());
-    Limits {
+    MilterSettings {
         connections: count(connections).unwrap_or(default.connections),
         idle_timeout: idle_timeout.unwrap_or(default.idle_timeout),
         drain: drain.unwrap_or(default.drain),
-        domains_per_message: count(domains).unwrap_or(default.domains_per_message),
     }
 }
 

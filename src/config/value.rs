@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::milter::listener::ListenAddress;
 use crate::smtp::Target;
-
-use super::ListenAddress;
 
 /// Returns the duration of `15m`, `1h30m`, `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

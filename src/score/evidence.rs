@@ -107,11 +107,6 @@ impl Assessment {
         }
     }
 
-    /// Returns [`Assessment::sentence`] in ASCII, for SMTP replies.
-    pub fn sentence_ascii(&self) -> String {
-        self.sentence()
-    }
-
     /// Returns the one sentence that explains the finding to a sender, without scores.
     pub fn sentence(&self) -> String {
         match (&self.finding, self.best()) {

@@ -1,0 +1,223 @@
+//! The events straymail logs: one function each, fixed phrase, stable keys.
+//!
+//! Levels: error, we cannot serve; warn, the operator should act; info, one line per verdict
+//! other than a clean accept; debug, the rest. Queue ids are unknown before the first accepted
+//! recipient, so every line carries the session id.
+
+use std::error::Error;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use slog::{Logger, debug, error, info, o, warn};
+
+use crate::policy::{Action, Mode, OnError};
+use crate::session::{Change, Judged};
+use crate::store::EntryId;
+use crate::untrusted::Untrusted;
+
+/// What passed since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages of our own senders.
+    pub judged: u64,
+    /// Messages that were not ours to judge.
+    pub inbound: u64,
+    /// Messages with the null sender.
+    pub null_sender: u64,
+    /// Recipients without evidence.
+    pub clean: u64,
+    /// Recipients with evidence.
+    pub suspicious: u64,
+    /// Answers forced by a fault of ours.
+    pub faults: u64,
+}
+
+impl Counts {
+    fn facts(&self) -> impl slog::KV + use<> {
+        o!(
+            "judged" => self.judged,
+            "inbound" => self.inbound,
+            "null_sender" => self.null_sender,
+            "clean" => self.clean,
+            "suspicious" => self.suspicious,
+            "faults" => self.faults,
+        )
+    }
+}
+
+/// A recipient with evidence was judged.
+pub fn verdict(
+    log: &Logger,
+    session: &str,
+    queue_id: Option<&str>,
+    sender: &str,
+    recipient: &str,
+    judged: &Judged,
+) {
+    let verdict = &judged.verdict;
+    let best = judged.assessment.best();
+    let reasons: Vec<String> = (best.iter())
+        .flat_map(|best| &best.evidence)
+        .map(|evidence| format!("{:?}{:+}", evidence.reason, evidence.points))
+        .collect();
+    let phrase = match (verdict.action, verdict.mode) {
+        (_, Mode::Observe) => "recipient observed",
+        (Action::Reject, _) => "recipient rejected",
+        (Action::Hold, _) => "recipient to be held",
+        (Action::HoldMessage, _) => "message to be held by the MTA",
+        (Action::Tag, _) => "message to be tagged",
+        (Action::Tempfail, _) => "recipient deferred",
+        (Action::Accept, _) if verdict.approval.is_some() => "recipient approved",
+        (Action::Accept, _) => "recipient noted",
+    };
+    info!(log, "{}", phrase;
+        "session" => session,
+        "queue_id" => queue_id.unwrap_or("-"),
+        "sender" => sender,
+        "recipient" => recipient,
+        "trusted" => best.map_or("-", |best| best.trusted.as_str()),
+        "score" => judged.assessment.score,
+        "evidence" => reasons.join(","),
+        "action" => %verdict.action,
+        "intended" => %verdict.intended,
+        "rule" => &verdict.rule,
+        "approval" => verdict.approval.as_deref().unwrap_or("-"),
+    );
+}
+
+/// Recipients of a message are safely in the quarantine.
+pub fn held(log: &Logger, session: &str, queue_id: Option<&str>, entries: &[EntryId]) {
+    let entries: Vec<String> = entries.iter().map(EntryId::to_string).collect();
+    info!(log, "recipients held";
+        "session" => session,
+        "queue_id" => queue_id.unwrap_or("-"),
+        "entries" => entries.join(","),
+    );
+}
+
+/// Straymail failed; `on_error` decides.
+pub fn fault(log: &Logger, session: &str, what: &str, on_error: OnError, error: &dyn Error) {
+    error!(log, "fault";
+        "what" => what,
+        "session" => session,
+        "on_error" => %on_error,
+        "error" => chain(error),
+    );
+}
+
+/// A verdict could not be written to the audit record.
+pub fn not_recorded(log: &Logger, session: &str, error: &dyn Error) {
+    error!(log, "verdict not recorded"; "session" => session, "error" => chain(error));
+}
+
+/// A callback panicked; its session is tempfailed.
+pub fn panicked(log: &Logger, session: &str) {
+    error!(log, "internal error, session deferred"; "session" => session);
+}
+
+/// The MTA did not take a change at the end of a message.
+pub fn change_failed(log: &Logger, session: &str, change: &Change, error: &dyn Error) {
+    let change = match change {
+        Change::DeleteRecipient(path) => format!("delete recipient {}", Untrusted(path)),
+        Change::AddHeader { name, .. } => format!("add header {name}"),
+        Change::Quarantine(_) => "hold message".into(),
+    };
+    error!(log, "change refused by the MTA, message deferred";
+        "session" => session,
+        "change" => change,
+        "error" => chain(error),
+    );
+}
+
+/// A connection could not be accepted.
+pub fn not_accepted(log: &Logger, socket: &str, error: &std::io::Error) {
+    warn!(log, "connection not accepted"; "socket" => socket, "error" => %error);
+}
+
+/// An MTA connected.
+pub fn connected(log: &Logger, session: &str, ip: Option<IpAddr>) {
+    debug!(log, "session begins";
+        "session" => session,
+        "client" => ip.map_or("-".to_owned(), |ip| ip.to_string()),
+    );
+}
+
+/// The daemon serves.
+pub fn started(log: &Logger, listeners: impl Iterator<Item = String>) {
+    let listeners: Vec<String> = listeners.collect();
+    info!(log, "started";
+        "version" => env!("CARGO_PKG_VERSION"),
+        "listeners" => listeners.join(","),
+    );
+}
+
+/// The index of the quarantine was damaged and made anew from the message files.
+pub fn index_replaced(log: &Logger, kept_as: &Path) {
+    error!(log, "quarantine index was damaged and is rebuilt";
+        "kept_as" => %kept_as.display(),
+    );
+}
+
+/// A held message does not read; it stays where it is.
+pub fn damaged(log: &Logger, error: &dyn Error) {
+    error!(log, "held message does not read"; "error" => chain(error));
+}
+
+/// Held messages that the index did not know were taken up.
+pub fn rebuilt(log: &Logger, entries: usize) {
+    warn!(log, "held messages taken up that the index did not know"; "entries" => entries);
+}
+
+/// The configuration holds something legal that is most likely not meant.
+pub fn config_warning(log: &Logger, warning: &dyn fmt::Display) {
+    warn!(log, "configuration warning"; "warning" => %warning);
+}
+
+/// New rules are in force; `restart` names the sections that need a restart to take effect.
+pub fn reloaded(log: &Logger, counts: &Counts, restart: &[&str]) {
+    info!(log, "configuration reloaded"; counts.facts());
+    if !restart.is_empty() {
+        warn!(log, "some changes need a restart"; "sections" => restart.join(","));
+    }
+}
+
+/// The new configuration is not usable.
+pub fn not_reloaded(log: &Logger, error: &dyn Error) {
+    error!(log, "configuration not reloaded, the old one stays"; "error" => chain(error));
+}
+
+/// SIGHUP without a configuration file.
+pub fn nothing_to_reload(log: &Logger) {
+    warn!(log, "nothing to reload: the embedded default is running");
+}
+
+/// The daemon was asked to stop and lets the open sessions finish.
+pub fn stopping(log: &Logger) {
+    info!(log, "stopping");
+}
+
+/// The daemon ends; `cut_off` sessions did not finish in time.
+pub fn stopped(log: &Logger, counts: &Counts, cut_off: usize) {
+    match cut_off {
+        0 => info!(log, "stopped"; counts.facts()),
+        _ => warn!(log, "stopped, sessions were cut off"; "cut_off" => cut_off, counts.facts()),
+    }
+}
+
+/// A panic, before its session is deferred.
+pub fn panic_at(log: &Logger, place: &str, message: &str) {
+    error!(log, "internal error"; "place" => place, "message" => message);
+}
+
+/// Returns an error with its causes, `what: why: why`.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

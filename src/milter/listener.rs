@@ -1,0 +1,374 @@
+//! Sockets the MTA connects to.
+//!
+//! indymilter takes any listener; this one does what a mail server needs: running out of file
+//! descriptors or a client that vanishes never ends the daemon, loopback TCP costs no Nagle or
+//! delayed-ACK stall (90 ms a message), and on stop it closes the door while the open sessions
+//! finish.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use crate::policy::Role;
+
+/// Pause after the kernel refused to accept (no descriptors, no memory), so that a shortage
+/// does not become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a new connection may stay silent. MTAs speak first and at once; port scanners and
+/// health checks do not.
+const FIRST_BYTE: Duration = Duration::from_secs(30);
+
+/// One socket the MTA connects to, and what its mail is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where.
+    pub address: ListenAddress,
+    /// What for.
+    pub role: Role,
+    /// Permission bits of a UNIX socket; the MTA's user needs to write.
+    pub mode: u32,
+    /// Group that owns a UNIX socket; ours when `None`.
+    pub group: Option<String>,
+}
+
+/// The address of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// A UNIX socket, by absolute path.
+    Unix(PathBuf),
+    /// A TCP address; the milter protocol knows no authentication, so loopback.
+    Inet(SocketAddr),
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        ListenerSettings {
+            address: ListenAddress::Unix(PathBuf::from("/run/straymail/milter.sock")),
+            role: Role::default(),
+            mode: 0o660,
+            group: None,
+        }
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            ListenAddress::Inet(address) => write!(f, "inet:{address}"),
+        }
+    }
+}
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address or path cannot be bound.
+    #[error("cannot listen at {socket}")]
+    Bind {
+        /// The address or path.
+        socket: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configured group does not exist.
+    #[error("cannot give {} to group {group:?}: no such group in /etc/group", path.display())]
+    NoGroup {
+        /// Path of the socket.
+        path: PathBuf,
+        /// The group as configured.
+        group: String,
+    },
+}
+
+enum Door {
+    Unix(BoundUnix),
+    Inet(TcpListener),
+    Closed,
+}
+
+/// A UNIX socket with its file, which is removed on close unless another instance has put its
+/// own there.
+struct BoundUnix {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for BoundUnix {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// An open listener.
+pub struct Listener {
+    door: Door,
+    pause: Option<Pin<Box<Sleep>>>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    open: Arc<watch::Sender<usize>>,
+    on_error: Box<dyn Fn(&io::Error) + Send>,
+}
+
+impl Listener {
+    /// Opens the socket.
+    ///
+    /// A UNIX socket is bound beside its place and renamed over it, so that a new instance
+    /// takes over from a running one without a moment in which connecting fails.
+    ///
+    /// `stop` ends accepting; `open` counts the connections not yet closed; `on_error` hears
+    /// of every connection that could not be accepted.
+    ///
+    /// # Errors
+    /// When the socket cannot be bound or its file not be set up.
+    pub fn open(
+        settings: &ListenerSettings,
+        mut stop: watch::Receiver<bool>,
+        open: Arc<watch::Sender<usize>>,
+        on_error: impl Fn(&io::Error) + Send + 'static,
+    ) -> Result<Listener, ListenError> {
+        let failed = |source| ListenError::Bind {
+            socket: settings.address.to_string(),
+            source,
+        };
+        let door = match &settings.address {
+            ListenAddress::Unix(path) => {
+                let group = settings.group.as_deref();
+                let gid = group.map(|group| gid(path, group)).transpose()?;
+                Door::Unix(bind_unix(path, settings.mode, gid).map_err(failed)?)
+            }
+            ListenAddress::Inet(address) => Door::Inet(bind_inet(*address).map_err(failed)?),
+        };
+        Ok(Listener {
+            door,
+            pause: None,
+            stop: Box::pin(async move {
+                // An error means the sender is gone, which is a stop as well.
+                let _ = stop.wait_for(|stop| *stop).await;
+            }),
+            open,
+            on_error: Box::new(on_error),
+        })
+    }
+
+    /// Returns the TCP address in use, which tells the port when 0 was asked for.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.door {
+            Door::Inet(listener) => listener.local_addr().ok(),
+            Door::Unix(_) | Door::Closed => None,
+        }
+    }
+}
+
+fn gid(socket: &Path, group: &str) -> Result<u32, ListenError> {
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    (groups.lines())
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| *name == group)
+        .find_map(|(_, rest)| rest.split(':').nth(1)?.parse().ok())
+        .ok_or_else(|| ListenError::NoGroup {
+            path: socket.to_owned(),
+            group: group.to_owned(),
+        })
+}
+
+fn bind_unix(path: &Path, mode: u32, gid: Option<u32>) -> io::Result<BoundUnix> {
+    if fs::symlink_metadata(path).is_ok_and(|meta| {
+        use std::os::unix::fs::FileTypeExt;
+        !meta.file_type().is_socket()
+    }) {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is no socket",
+        ));
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let _ = fs::remove_file(&beside);
+    let listener = UnixListener::bind(&beside)?;
+    let settled = (|| {
+        if let Some(gid) = gid {
+            std::os::unix::fs::chown(&beside, None, Some(gid))?;
+        }
+        fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
+        let inode = fs::metadata(&beside)?.ino();
+        fs::rename(&beside, path)?;
+        Ok(inode)
+    })();
+    let inode = settled.inspect_err(|_: &io::Error| {
+        let _ = fs::remove_file(&beside);
+    })?;
+    Ok(BoundUnix {
+        listener,
+        path: path.to_owned(),
+        inode,
+    })
+}
+
+fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    // Lets a new instance listen before the old one has drained.
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl indymilter::Listener for Listener {
+    type Io = Stream;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        loop {
+            if !matches!(self.door, Door::Closed) && self.stop.as_mut().poll(cx).is_ready() {
+                self.door = Door::Closed;
+            }
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            let accepted = match &self.door {
+                // Never ready again: the open sessions go on under the caller's time limit.
+                Door::Closed => return Poll::Pending,
+                Door::Unix(bound) => {
+                    ready!(bound.listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
+                }
+                Door::Inet(listener) => ready!(listener.poll_accept(cx)).map(|(stream, _)| {
+                    // Best effort: without the option the session is slower, not wrong.
+                    let _ = stream.set_nodelay(true);
+                    Wire::Inet(stream)
+                }),
+            };
+            match accepted {
+                Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, Arc::clone(&self.open)))),
+                Err(error) => {
+                    (self.on_error)(&error);
+                    // A client that vanished while waiting costs nothing; a shortage of
+                    // descriptors or memory needs a moment to pass.
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Wire {
+    Unix(UnixStream),
+    Inet(TcpStream),
+}
+
+/// One connection of an MTA.
+pub struct Stream {
+    wire: Wire,
+    /// Ends a connection that never says anything; gone with the first byte.
+    silence: Option<Pin<Box<Sleep>>>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+impl Stream {
+    fn new(wire: Wire, open: Arc<watch::Sender<usize>>) -> Stream {
+        open.send_modify(|open| *open += 1);
+        Stream {
+            wire,
+            silence: Some(Box::pin(tokio::time::sleep_until(
+                Instant::now() + FIRST_BYTE,
+            ))),
+            open,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = match &mut self.wire {
+            Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Inet(stream) => {
+                let read = Pin::new(&mut *stream).poll_read(cx, buf);
+                // The kernel forgets the option, so it is set again around each read: else the
+                // MTA's second write waits for our delayed ACK (40 ms).
+                let _ = socket2::SockRef::from(&*stream).set_tcp_quickack(true);
+                read
+            }
+        };
+        if read.is_ready() {
+            self.silence = None;
+        } else if let Some(limit) = &mut self.silence {
+            ready!(limit.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.wire {
+            Wire::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Wire::Inet(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.wire {
+            Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Inet(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets keep nothing back.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.wire {
+            Wire::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Inet(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

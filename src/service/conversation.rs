@@ -1,0 +1,413 @@
+//! One milter connection from CONNECT to its end: the session, what is decided about it, and
+//! the copy of a message that is kept when a recipient is held.
+//!
+//! The adapters convert bytes and nothing else, so every milter library behaves the same.
+//! Calls that may wait for the disk say so; an asynchronous adapter moves those off its
+//! executor.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::quarantine::HoldError;
+use super::{Service, Snapshot};
+use crate::fault;
+use crate::logging::event;
+use crate::octets::Octets;
+use crate::policy::{Action, Mode, OnError, Role, Verdict};
+use crate::reply::Reply;
+use crate::score::{Assessment, Context};
+use crate::session::{Answer, Change, Client, Judged, Mail, Message, Rcpt, Recipient, Session};
+use crate::spool::{Draft, Envelope, HeldRecipient, SpoolError};
+use crate::store::{AuditEvent, EventKind};
+
+/// What a RCPT needs.
+#[derive(Debug)]
+pub enum RcptStep {
+    /// Nothing more: answer this.
+    Answered(Answer),
+    /// There is evidence: call [`Conversation::settle`], which may wait for the disk.
+    Evidence(Box<Recipient>, Assessment),
+}
+
+/// What to tell the MTA at the end of a message.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Changes to ask for, in this order, before the answer.
+    pub changes: Vec<Change>,
+    /// The final answer.
+    pub answer: Answer,
+}
+
+/// One milter connection.
+pub struct Conversation {
+    service: Arc<Service>,
+    snapshot: Arc<Snapshot>,
+    id: String,
+    session: Session,
+    copy: Copy,
+}
+
+/// The copy of the message for the quarantine.
+enum Copy {
+    /// Nobody is held (yet): nothing is kept.
+    NotNeeded,
+    /// Header fields are coming in.
+    Header(Draft),
+    /// The header has ended.
+    Body(Draft),
+    /// Writing failed; the error is for the end of the message.
+    Failed(SpoolError),
+}
+
+impl Conversation {
+    /// Begins a conversation on a listener of `role`, under the rules now in force.
+    pub fn new(service: Arc<Service>, role: Role) -> Conversation {
+        Conversation {
+            snapshot: service.snapshot(),
+            id: service.next_session_id(),
+            session: Session::new(role),
+            copy: Copy::NotNeeded,
+            service,
+        }
+    }
+
+    /// Returns the session id that stands in every log line of this conversation.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// CONNECT.
+    pub fn connect(&mut self, client: Client) {
+        fault::point("connect");
+        self.session.connect(client);
+    }
+
+    /// MAIL.
+    pub fn mail(&mut self, mail: Mail<'_>) {
+        fault::point("mail");
+        self.copy = Copy::NotNeeded;
+        let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
+        let passage = self.session.mail(mail, gate, suffixes).passage;
+        self.service.count_message(passage);
+    }
+
+    /// RCPT: assesses without I/O.
+    pub fn rcpt(&mut self, rcpt: Rcpt<'_>) -> RcptStep {
+        fault::point("rcpt");
+        let Some(recipient) = self.session.rcpt(rcpt, &self.snapshot.suffixes) else {
+            return RcptStep::Answered(Answer::Continue);
+        };
+        match self.snapshot.assess(&recipient, &Context::default()) {
+            Some(assessment) => RcptStep::Evidence(Box::new(recipient), assessment),
+            None => {
+                self.session.let_pass();
+                self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+                RcptStep::Answered(Answer::Continue)
+            }
+        }
+    }
+
+    /// Decides about a recipient with evidence. May wait for the disk.
+    pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
+        let service = Arc::clone(&self.service);
+        service.counters.suspicious.fetch_add(1, Ordering::Relaxed);
+        let now = service.now();
+        let to = recipient.canonical();
+        let from = self.sender();
+        let subject = self.session.subject(&from, &to);
+        let verdict = match self
+            .snapshot
+            .decide(&subject, &assessment, service.quarantine(), now)
+        {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let on_error = self.snapshot.policy.on_error_for(&subject, now);
+                return self.fault(on_error, "approvals cannot be read", &error);
+            }
+        };
+        let judged = Judged {
+            recipient,
+            assessment,
+            verdict,
+        };
+        self.report(&judged, &to);
+        match judged.verdict.action {
+            Action::Reject => {
+                return Answer::Refuse(Reply::rejected(
+                    &to,
+                    &judged.assessment,
+                    &self.snapshot.help,
+                ));
+            }
+            Action::Tempfail => return Answer::Refuse(Reply::fault()),
+            Action::Accept | Action::Tag | Action::Hold | Action::HoldMessage => {}
+        }
+        self.session.note(judged);
+        Answer::Continue
+    }
+
+    /// One header field, `value` as the MTA gave it, with its leading white space and with
+    /// bare LF at line folds.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if matches!(self.copy, Copy::NotNeeded) && self.session.wants_content() {
+            self.copy = Copy::Header(self.service.quarantine().draft());
+        }
+        if let Copy::Header(draft) = &mut self.copy {
+            let written = (draft.write(name))
+                .and_then(|()| draft.write(b":"))
+                .and_then(|()| draft.write(&with_crlf(value)))
+                .and_then(|()| draft.write(b"\r\n"));
+            if let Err(error) = written {
+                self.copy = Copy::Failed(error);
+            }
+        }
+    }
+
+    /// End of the header.
+    pub fn end_of_header(&mut self) {
+        fault::point("eoh");
+        if matches!(self.copy, Copy::NotNeeded) && self.session.wants_content() {
+            // A message without a single header field.
+            self.copy = Copy::Header(self.service.quarantine().draft());
+        }
+        self.copy = match std::mem::replace(&mut self.copy, Copy::NotNeeded) {
+            Copy::Header(mut draft) => match draft.write(b"\r\n") {
+                Ok(()) => Copy::Body(draft),
+                Err(error) => Copy::Failed(error),
+            },
+            copy => copy,
+        };
+    }
+
+    /// One chunk of the body. Writes to the disk from 256 KiB on.
+    pub fn body(&mut self, chunk: &[u8]) -> Answer {
+        match &mut self.copy {
+            Copy::Body(draft) => {
+                if let Err(error) = draft.write(chunk) {
+                    self.copy = Copy::Failed(error);
+                }
+                Answer::Continue
+            }
+            // indymilter leaves out the end of the message when the body was skipped in its
+            // very last chunk, so skip only what has nothing left to decide.
+            Copy::NotNeeded if self.session.is_plain() => Answer::Skip,
+            Copy::NotNeeded | Copy::Header(_) | Copy::Failed(_) => Answer::Continue,
+        }
+    }
+
+    /// Returns whether [`Conversation::end_of_message`] will wait for the disk.
+    pub fn holds(&self) -> bool {
+        self.session.wants_content()
+    }
+
+    /// End of the message: stores what is held, then says what to ask of the MTA.
+    ///
+    /// Waits for the disk when [`Conversation::holds`]. `can_hold` says whether the MTA lets
+    /// recipients be deleted; where it does not, holding is our fault, not an accept.
+    pub fn end_of_message(&mut self, queue_id: Option<&[u8]>, can_hold: bool) -> Outcome {
+        fault::point("eom-before-store");
+        let copy = std::mem::replace(&mut self.copy, Copy::NotNeeded);
+        let Some(message) = self.session.end_of_message(queue_id) else {
+            return Outcome::plain(Answer::Continue);
+        };
+        if message.held().next().is_some() {
+            let stored = match copy {
+                _ if !can_hold => Err(NotHeld::CannotDelete),
+                Copy::Body(draft) => self.hold(draft, &message),
+                Copy::Failed(error) => Err(NotHeld::Spool(error)),
+                Copy::NotNeeded | Copy::Header(_) => Err(NotHeld::NoContent),
+            };
+            if let Err(error) = stored {
+                let on_error = message.on_hold_error();
+                return self.fault_at_end(on_error, "message cannot be held", &error);
+            }
+            fault::point("eom-after-store");
+        }
+        match message.fault {
+            Some(OnError::Tempfail) => Outcome::plain(Answer::Refuse(Reply::fault())),
+            Some(OnError::HoldMessage) => {
+                let mut changes = message.changes();
+                changes.push(unjudged());
+                Outcome {
+                    changes,
+                    answer: Answer::Continue,
+                }
+            }
+            Some(OnError::Accept) | None if message.all_held() => Outcome::plain(Answer::Discard),
+            Some(OnError::Accept) | None => Outcome {
+                changes: message.changes(),
+                answer: Answer::Continue,
+            },
+        }
+    }
+
+    /// ABORT: the message is not going to be sent.
+    pub fn abort(&mut self) {
+        self.copy = Copy::NotNeeded;
+        self.session.abort();
+    }
+
+    fn sender(&self) -> String {
+        (self.session.message()).map_or(String::new(), |message| message.sender.canonical())
+    }
+
+    fn hold(&self, draft: Draft, message: &Message) -> Result<(), NotHeld> {
+        let now = self.service.now();
+        let client = self.session.client();
+        let envelope = Envelope {
+            sender: message.sender.path().into(),
+            sender_address: message.sender.canonical(),
+            sender_args: octets(&message.sender_args),
+            session: self.id.clone(),
+            queue_id: message.queue_id.clone(),
+            client_ip: client.ip,
+            client_name: Some(client.name.as_slice().into()),
+            login: message.login.as_deref().map(Octets::from),
+            role: self.session.role(),
+            received_at: now,
+            recipients: message.held().map(held_recipient).collect(),
+        };
+        let ids = self.service.quarantine().hold(draft, envelope, now)?;
+        event::held(
+            self.service.log(),
+            &self.id,
+            message.queue_id.as_deref(),
+            &ids,
+        );
+        Ok(())
+    }
+}
+
+impl Conversation {
+    /// Logs the verdict and writes it to the audit record; a recipient to be held is recorded
+    /// when it is held, in one transaction with its entry.
+    fn report(&self, judged: &Judged, to: &str) {
+        let (log, from) = (self.service.log(), self.sender());
+        let message = self.session.message();
+        let queue_id = message.and_then(|m| m.queue_id.as_deref());
+        event::verdict(log, &self.id, queue_id, &from, to, judged);
+        if judged.verdict.action == Action::Hold {
+            return;
+        }
+        let record = AuditEvent {
+            session: Some(self.id.clone()),
+            queue_id: queue_id.map(str::to_owned),
+            sender: message.map(|m| m.sender.path().into()),
+            recipient: Some(judged.recipient.address.path().into()),
+            login: message.and_then(|m| m.login.as_deref()).map(Octets::from),
+            score: Some(judged.assessment.score),
+            suggestion: judged.assessment.best().map(|best| best.trusted.clone()),
+            rule: Some(judged.verdict.rule.clone()),
+            detail: judged.verdict.approval.clone(),
+            ..AuditEvent::new(kind(&judged.verdict), "milter")
+        };
+        // Nothing depends on this record: a recipient that is refused is refused, one that is
+        // let through has its line in the log.
+        if let Err(error) = self
+            .service
+            .quarantine()
+            .record(&record, self.service.now())
+        {
+            event::not_recorded(log, &self.id, &error);
+        }
+    }
+
+    /// A fault while judging a recipient: the rule's `on_error` decides.
+    fn fault(&mut self, on_error: OnError, what: &'static str, error: &dyn Error) -> Answer {
+        self.service.counters.faults.fetch_add(1, Ordering::Relaxed);
+        event::fault(self.service.log(), &self.id, what, on_error, error);
+        match on_error {
+            // A recipient of sendmail(1) mail must not be refused at RCPT.
+            OnError::Tempfail if self.session.role() != Role::Local => {
+                return Answer::Refuse(Reply::fault());
+            }
+            OnError::Tempfail | OnError::HoldMessage | OnError::Accept => {}
+        }
+        self.session.fail(on_error);
+        self.session.let_pass();
+        Answer::Continue
+    }
+
+    /// A fault while holding: the strictest `on_error` of the held recipients' rules decides.
+    fn fault_at_end(&self, on_error: OnError, what: &'static str, error: &dyn Error) -> Outcome {
+        self.service.counters.faults.fetch_add(1, Ordering::Relaxed);
+        event::fault(self.service.log(), &self.id, what, on_error, error);
+        match on_error {
+            OnError::Tempfail => Outcome::plain(Answer::Refuse(Reply::fault())),
+            OnError::HoldMessage => Outcome {
+                changes: vec![unjudged()],
+                answer: Answer::Continue,
+            },
+            OnError::Accept => Outcome::plain(Answer::Continue),
+        }
+    }
+}
+
+/// Why recipients that should be held are not.
+#[derive(Debug, thiserror::Error)]
+enum NotHeld {
+    #[error("the MTA does not let a milter delete recipients")]
+    CannotDelete,
+    #[error("the MTA sent no header and body")]
+    NoContent,
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Quarantine(#[from] HoldError),
+}
+
+impl Outcome {
+    fn plain(answer: Answer) -> Outcome {
+        Outcome {
+            changes: Vec::new(),
+            answer,
+        }
+    }
+}
+
+/// The request to hold a message that could not be judged.
+fn unjudged() -> Change {
+    Change::Quarantine("straymail: recipients could not be checked".into())
+}
+
+fn kind(verdict: &Verdict) -> EventKind {
+    match (verdict.action, verdict.mode) {
+        (Action::Accept, _) if verdict.approval.is_some() => EventKind::Approved,
+        (Action::Accept, Mode::Observe) => EventKind::Observed,
+        (Action::Accept, Mode::Enforce) => EventKind::Noted,
+        (Action::Tag, _) => EventKind::Tagged,
+        (Action::Hold, _) => EventKind::Held,
+        (Action::HoldMessage, _) => EventKind::HeldMessage,
+        (Action::Reject, _) => EventKind::Rejected,
+        (Action::Tempfail, _) => EventKind::Tempfailed,
+    }
+}
+
+fn held_recipient(judged: &Judged) -> HeldRecipient {
+    HeldRecipient {
+        path: judged.recipient.address.path().into(),
+        rcpt_addr: (judged.recipient.rewritten.as_ref()).map(|a| a.path().into()),
+        args: octets(&judged.recipient.args),
+        address: judged.recipient.canonical(),
+        assessment: judged.assessment.clone(),
+        rule: judged.verdict.rule.clone(),
+        suggestion: judged.assessment.best().map(|best| best.trusted.clone()),
+    }
+}
+
+fn octets(args: &[Vec<u8>]) -> Vec<Octets> {
+    args.iter().map(|arg| arg.as_slice().into()).collect()
+}
+
+/// Returns a header value with CRLF at its folds; Postfix gives bare LF.
+fn with_crlf(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len() + 8);
+    for (at, line) in value.split(|byte| *byte == b'\n').enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+    }
+    out
+}
