@@ -1,7 +1,11 @@
 //! The command line. Each command is a file below `cli/`; this one names them and ends them.
 
+mod approve;
+mod audit;
 mod check;
 mod check_config;
+mod desk;
+mod quarantine;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +46,9 @@ enum Command {
     CheckConfig(check_config::CheckConfig),
     Milter(run::Milter),
     Run(run::Run),
+    Quarantine(quarantine::Quarantine),
+    Approve(approve::Approve),
+    Audit(audit::Audit),
 }
 
 /// Why a command failed.
@@ -83,6 +90,9 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::CheckConfig(command) => command.run(path),
         Command::Milter(command) => command.run(path),
         Command::Run(command) => command.run(path),
+        Command::Quarantine(command) => command.run(path),
+        Command::Approve(command) => command.run(path),
+        Command::Audit(command) => command.run(path),
     }
 }
 

@@ -16,6 +16,9 @@ use std::path::Path;
 pub use problem::{ConfigErrors, Problem};
 pub use trust::Trust;
 
+pub(crate) use schema::address_pattern;
+pub(crate) use value::duration;
+
 use crate::logging::LogSettings;
 use crate::milter::MilterSettings;
 use crate::milter::listener::ListenerSettings;

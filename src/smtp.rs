@@ -211,7 +211,8 @@ pub fn inject(
 ) -> Result<Accepted, SmtpError> {
     let mut session = Session::connect(settings)?;
     session.read(Stage::Greeting)?.expect(Stage::Greeting, 2)?;
-    let offers = session.command(Stage::Ehlo, format!("EHLO {}", settings.helo).as_bytes(), 2)?;
+    let ehlo = sendable(format!("EHLO {}", settings.helo).into_bytes())?;
+    let offers = session.command(Stage::Ehlo, &ehlo, 2)?;
     fault::point("smtp.ehlo");
     let mut left_out = Vec::new();
     let mail_args = offered_args(
@@ -321,6 +322,11 @@ fn line(verb: &[u8], path: &[u8], args: &[&[u8]]) -> Result<Vec<u8>, SmtpError> 
         line.push(b' ');
         line.extend_from_slice(arg);
     }
+    sendable(line)
+}
+
+/// Returns the line if it stays one command.
+fn sendable(line: Vec<u8>) -> Result<Vec<u8>, SmtpError> {
     if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         return Err(SmtpError::Unsendable(Octets::from(line)));
     }

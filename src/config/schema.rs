@@ -555,7 +555,7 @@ fn rule_name(text: &str) -> Result<String, String> {
 }
 
 /// Returns the pattern of `carl@army.ml`, `army.ml` or `.ml`, its domain in A-labels.
-fn address_pattern(text: &str) -> Result<AddressPattern, String> {
+pub(crate) fn address_pattern(text: &str) -> Result<AddressPattern, String> {
     let wrong = || {
         "is not an address; write carl@army.ml, army.ml (with its subdomains) or .ml (an ending)"
             .to_owned()

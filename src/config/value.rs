@@ -10,7 +10,7 @@ use crate::milter::listener::ListenAddress;
 use crate::smtp::Target;
 
 /// Returns the duration of `15m`, `1h30m`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "is not a duration; write a number with s, m, h or d, like 15m".to_owned();
     let mut seconds = 0u64;
     let mut number = String::new();

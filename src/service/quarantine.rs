@@ -16,6 +16,7 @@ mod release;
 mod settings;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::fault;
 use crate::octets::Octets;
@@ -63,7 +64,7 @@ pub enum QuarantineError {
         ids: Vec<String>,
     },
     /// The entry is finished.
-    #[error("entry {id} was {state} at {at}")]
+    #[error("entry {id} was {state} at {at:.0}")]
     Finished {
         /// Which.
         id: EntryId,
@@ -74,7 +75,7 @@ pub enum QuarantineError {
     },
     /// Somebody else is releasing the entry.
     #[error(
-        "entry {id} is being released by another process; if that died, it can be taken again at {until}"
+        "entry {id} is being released by another process; if that died, it can be taken again at {until:.0}"
     )]
     BeingReleased {
         /// Which.
@@ -130,7 +131,7 @@ impl From<SpoolError> for HoldError {
 }
 
 /// Everything known of one entry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EntryDetail {
     /// The entry.
     pub entry: Entry,
@@ -651,7 +652,7 @@ fn about(entry: &Entry, kind: EventKind, actor: &str) -> AuditEvent {
 fn about_approval(approval: &Approval, kind: EventKind, actor: &str) -> AuditEvent {
     let until = approval
         .expires_at
-        .map_or("without end".to_owned(), |at| format!("until {at}"));
+        .map_or("without end".to_owned(), |at| format!("until {at:.0}"));
     AuditEvent {
         entry: match &approval.origin {
             crate::store::Origin::Release(id) => Some(id.clone()),

@@ -1,0 +1,571 @@
+//! `straymail quarantine`: see what is held, and decide.
+
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use clap::builder::PossibleValue;
+use clap::{Subcommand, ValueEnum};
+use comfy_table::Cell;
+use serde::Serialize;
+
+use crate::domain::Domain;
+use crate::public_suffix::PublicSuffixes;
+use crate::score::Finding;
+use crate::service::quarantine::EntryDetail;
+use crate::spool::Held;
+use crate::store::{AuditFilter, AuditRecord, Entry, EntryFilter, EntryState, EventKind};
+use crate::untrusted::Untrusted;
+
+use super::Failure;
+use super::desk::{
+    Desk, Moment, address, at_desk, both_spellings, json, moment, number, print, table, time,
+};
+
+/// Entries and rows a person is shown when no limit is given.
+const DEFAULT_LIMIT: u32 = 100;
+
+/// Octets of the header block that `show` prints at most.
+const HEADERS_SHOWN: u64 = 64 * 1024;
+
+/// Shows what is held, and releases or drops it
+#[derive(Debug, clap::Args)]
+pub(super) struct Quarantine {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    List(List),
+    Show(Show),
+    Release(Release),
+    Drop(Drop),
+    Log(Log),
+}
+
+/// Lists entries, newest first
+#[derive(Debug, clap::Args)]
+struct List {
+    /// In this state (repeatable); `open` is pending, held and releasing [default: open]
+    #[arg(long, value_name = "STATE")]
+    state: Vec<StateName>,
+    /// The sender contains this
+    #[arg(long, value_name = "TEXT")]
+    sender: Option<String>,
+    /// The recipient contains this
+    #[arg(long, value_name = "TEXT")]
+    recipient: Option<String>,
+    /// The recipient's domain is this one or below it, in either spelling
+    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+    domain: Option<String>,
+    /// Held since then: 2d, 2026-11-23, 2026-11-23T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
+    /// At least this score
+    #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u8).range(0..=100))]
+    min_score: Option<u8>,
+    /// At most so many; without it 100 in a table, all with --json
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains one entry: why it is held, its headers, what happened to it
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The id, or at least four characters of its beginning
+    id: String,
+    /// Only the message, octet for octet
+    #[arg(long, conflicts_with = "json")]
+    message: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Hands entries to the MTA, as their senders sent them
+#[derive(Debug, clap::Args)]
+struct Release {
+    /// Ids, or at least four characters of their beginnings
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// One JSON object for each that was released
+    #[arg(long)]
+    json: bool,
+}
+
+/// Throws entries away; nobody gets them
+#[derive(Debug, clap::Args)]
+struct Drop {
+    /// Ids, or at least four characters of their beginnings
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Why, for the audit record
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// One JSON object for each that was dropped
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the audit record: verdicts other than a clean accept, and what was done about them
+#[derive(Debug, clap::Args)]
+struct Log {
+    /// About this entry only
+    #[arg(long, value_name = "ID")]
+    entry: Option<String>,
+    /// Of this kind only (repeatable)
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<KindName>,
+    /// Since then: 2d, 2026-11-23, 2026-11-23T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
+    /// At most so many, the newest; without it 100 as text, all with --json
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StateName {
+    All,
+    Open,
+    One(EntryState),
+}
+
+impl ValueEnum for StateName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const NAMES: [StateName; 8] = [
+            StateName::Open,
+            StateName::One(EntryState::Pending),
+            StateName::One(EntryState::Held),
+            StateName::One(EntryState::Releasing),
+            StateName::One(EntryState::Released),
+            StateName::One(EntryState::Dropped),
+            StateName::One(EntryState::Expired),
+            StateName::All,
+        ];
+        &NAMES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            StateName::All => "all",
+            StateName::Open => "open",
+            StateName::One(state) => state.name(),
+        }))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KindName(EventKind);
+
+impl ValueEnum for KindName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const NAMES: [KindName; EventKind::ALL.len()] = {
+            let mut names = [KindName(EventKind::Held); EventKind::ALL.len()];
+            let mut at = 0;
+            while at < names.len() {
+                names[at] = KindName(EventKind::ALL[at]);
+                at += 1;
+            }
+            names
+        };
+        &NAMES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()))
+    }
+}
+
+/// An entry with what its message file adds.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    detail: &'a EntryDetail,
+    /// What the spool file says; absent when it is gone.
+    envelope: Option<&'a crate::spool::Envelope>,
+}
+
+impl Quarantine {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        at_desk(config, |desk| match &self.action {
+            Action::List(list) => list.run(desk),
+            Action::Show(show) => show.run(desk),
+            Action::Release(release) => release.run(desk),
+            Action::Drop(drop) => drop.run(desk),
+            Action::Log(log) => log.run(desk),
+        })
+    }
+}
+
+impl List {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let mut limit = self.limit;
+        if limit.is_none() && !self.json {
+            // One more than shown tells whether there are more.
+            limit = Some(DEFAULT_LIMIT + 1);
+        }
+        let filter = EntryFilter {
+            states: states(&self.state),
+            sender: self.sender.clone(),
+            recipient: self.recipient.clone(),
+            domain: self.domain.clone(),
+            since: self.since.map(|since| since.when(desk.now)),
+            min_score: self.min_score,
+            limit,
+        };
+        let mut entries = desk.quarantine.entries(&filter, desk.now)?;
+        if self.json {
+            return entries.iter().try_for_each(|entry| json(entry, desk.out));
+        }
+        if entries.is_empty() {
+            writeln!(desk.out, "no entries")?;
+            return Ok(());
+        }
+        let shown = usize::try_from(DEFAULT_LIMIT)?;
+        let more = self.limit.is_none() && entries.len() > shown;
+        if more {
+            entries.truncate(shown);
+        }
+        let mut table = table(&["ID", "STATE", "HELD", "SCORE", "FROM", "TO", "MEANT"]);
+        for entry in &entries {
+            table.add_row([
+                Cell::new(&entry.id),
+                Cell::new(entry.state),
+                Cell::new(time(entry.held_at)),
+                number(entry.score),
+                Cell::new(address(&entry.message.sender_address)),
+                Cell::new(address(&entry.address)),
+                Cell::new(
+                    entry
+                        .suggestion
+                        .as_deref()
+                        .map_or("-".to_owned(), both_spellings),
+                ),
+            ]);
+        }
+        print(&table, desk.out)?;
+        if more {
+            writeln!(
+                desk.out,
+                "the newest {DEFAULT_LIMIT} are shown; there are more, see --limit and the filters"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the states asked for; empty means all.
+fn states(names: &[StateName]) -> Vec<EntryState> {
+    if names.contains(&StateName::All) {
+        return Vec::new();
+    }
+    let mut states: Vec<EntryState> = Vec::new();
+    for name in if names.is_empty() {
+        &[StateName::Open]
+    } else {
+        names
+    } {
+        match name {
+            StateName::One(state) => states.push(*state),
+            StateName::Open | StateName::All => states.extend(EntryState::OPEN),
+        }
+    }
+    states
+}
+
+/// Reads a domain in either spelling and returns its A-labels.
+fn domain(text: &str) -> Result<String, String> {
+    Domain::parse(text.as_bytes(), &PublicSuffixes::built_in())
+        .map(|domain| domain.ascii().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+impl Show {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let id = desk.quarantine.find(&self.id)?;
+        let detail = desk.quarantine.detail(&id, desk.now)?;
+        let message = desk.quarantine.message(&detail.entry);
+        if self.message {
+            io::copy(&mut message?, desk.out)?;
+            return Ok(());
+        }
+        let message = match message {
+            Ok(message) => Some(message),
+            Err(error) => {
+                // A finished entry has no message any more, and nobody expects one.
+                if detail.entry.state.is_open() {
+                    desk.complain(&error)?;
+                }
+                None
+            }
+        };
+        let held = message.as_ref().map(|message| message.held.clone());
+        if self.json {
+            let envelope = held.as_ref().map(|held| &held.record.envelope);
+            return json(
+                &Shown {
+                    detail: &detail,
+                    envelope,
+                },
+                desk.out,
+            );
+        }
+        facts(&detail.entry, held.as_ref(), desk.out)?;
+        explanation(&detail, desk.out)?;
+        if let Some(message) = message {
+            let mut head = Vec::new();
+            message.take(HEADERS_SHOWN).read_to_end(&mut head)?;
+            headers(&head, desk.out)?;
+        }
+        writeln!(desk.out, "\nhistory")?;
+        for record in &detail.history {
+            writeln!(desk.out, "  {}", log_line(record))?;
+        }
+        Ok(())
+    }
+}
+
+fn facts(entry: &Entry, held: Option<&Held>, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut fact = |name: &str, value: String| writeln!(out, "{name:<9} {value}");
+    fact("entry", entry.id.to_string())?;
+    fact(
+        "state",
+        format!("{} since {}", entry.state, time(entry.changed_at)),
+    )?;
+    if let Some(until) = entry.lease_until {
+        fact("lease", format!("until {}", time(until)))?;
+    }
+    if let Some(error) = &entry.last_error {
+        fact("failed", Untrusted::text(error).to_string())?;
+    }
+    fact(
+        "held",
+        format!(
+            "{}, handed in {} time(s)",
+            time(entry.held_at),
+            entry.attempts
+        ),
+    )?;
+    fact("from", entry.message.sender.to_string())?;
+    fact("to", entry.path.to_string())?;
+    fact("domain", both_spellings(&entry.domain))?;
+    fact("rule", entry.rule.clone())?;
+    if let Some(held) = held {
+        let envelope = &held.record.envelope;
+        if let Some(login) = &envelope.login {
+            fact("login", login.to_string())?;
+        }
+        if let Some(client) = envelope.client_ip {
+            fact("client", client.to_string())?;
+        }
+        let args = |args: &[crate::octets::Octets]| {
+            args.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let recipient = envelope
+            .recipients
+            .iter()
+            .find(|recipient| recipient.path == entry.path);
+        let recipient_args = recipient
+            .map(|recipient| args(&recipient.args))
+            .unwrap_or_default();
+        for (name, value) in [
+            ("mail args", args(&envelope.sender_args)),
+            ("rcpt args", recipient_args),
+        ] {
+            if !value.is_empty() {
+                fact(name, value)?;
+            }
+        }
+    }
+    fact(
+        "session",
+        Untrusted::text(&entry.message.session).to_string(),
+    )?;
+    if let Some(queue_id) = &entry.message.queue_id {
+        fact("queue id", Untrusted::text(queue_id).to_string())?;
+    }
+    fact("size", format!("{} octets", entry.message.size))
+}
+
+fn explanation(detail: &EntryDetail, out: &mut dyn io::Write) -> io::Result<()> {
+    writeln!(out, "\nwhy")?;
+    let Some(assessment) = &detail.assessment else {
+        return writeln!(
+            out,
+            "  score {} (the explanation does not read)",
+            detail.entry.score
+        );
+    };
+    match &assessment.finding {
+        Finding::Resembles { candidates } => {
+            for (at, candidate) in candidates.iter().enumerate() {
+                let verb = if at == 0 { "looks like" } else { "or like" };
+                let (trusted, marked) = (
+                    both_spellings(&candidate.trusted),
+                    Untrusted::text(&candidate.edit.marked),
+                );
+                writeln!(out, "  {verb} {trusted}   {marked}")?;
+                for evidence in &candidate.evidence {
+                    writeln!(
+                        out,
+                        "    {:>+4}  {}",
+                        evidence.points,
+                        Untrusted::text(&evidence.detail)
+                    )?;
+                }
+                writeln!(out, "    {:>4}  of 100", candidate.score)?;
+            }
+            Ok(())
+        }
+        Finding::Undecodable { error, .. } => {
+            writeln!(
+                out,
+                "  score {}: not a domain name: {}",
+                assessment.score,
+                Untrusted::text(error)
+            )
+        }
+        Finding::Trusted { entry } => {
+            writeln!(out, "  trusted: covered by {}", Untrusted::text(entry))
+        }
+        Finding::Unrelated => writeln!(out, "  resembles nothing that is trusted"),
+    }
+}
+
+fn headers(head: &[u8], out: &mut dyn io::Write) -> io::Result<()> {
+    writeln!(out, "\nheaders")?;
+    for line in head.split(|&octet| octet == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        // In pieces: one long line must not hide what follows its first 256 octets.
+        for piece in line.chunks(200) {
+            writeln!(out, "  {}", Untrusted(piece))?;
+        }
+    }
+    Ok(())
+}
+
+impl Release {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        for text in &self.ids {
+            let quarantine = desk.quarantine;
+            match quarantine
+                .find(text)
+                .and_then(|id| quarantine.release(&id, &desk.actor, desk.now))
+            {
+                Ok(released) if self.json => json(&released.entry, desk.out)?,
+                Ok(released) => {
+                    let entry = &released.entry;
+                    write!(
+                        desk.out,
+                        "{} released to {}: {}",
+                        entry.id,
+                        address(&entry.address),
+                        released.reply
+                    )?;
+                    if !released.left_out.is_empty() {
+                        let left_out: Vec<String> =
+                            released.left_out.iter().map(ToString::to_string).collect();
+                        write!(
+                            desk.out,
+                            " (without {}: not offered by the MTA)",
+                            left_out.join(" ")
+                        )?;
+                    }
+                    writeln!(desk.out)?;
+                }
+                Err(error) => desk.complain(&error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        for text in &self.ids {
+            let quarantine = desk.quarantine;
+            let dropped = quarantine
+                .find(text)
+                .and_then(|id| quarantine.drop_entry(&id, &self.reason, &desk.actor, desk.now));
+            match dropped {
+                Ok(entry) if self.json => json(&entry, desk.out)?,
+                Ok(entry) => writeln!(
+                    desk.out,
+                    "{} to {} dropped",
+                    entry.id,
+                    address(&entry.address)
+                )?,
+                Err(error) => desk.complain(&error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let entry = self
+            .entry
+            .as_deref()
+            .map(|text| desk.quarantine.find(text))
+            .transpose()?;
+        let filter = AuditFilter {
+            kinds: self.kind.iter().map(|kind| kind.0).collect(),
+            entry,
+            since: self.since.map(|since| since.when(desk.now)),
+            limit: self.limit.or((!self.json).then_some(DEFAULT_LIMIT)),
+        };
+        for record in desk.quarantine.audit(&filter)? {
+            if self.json {
+                json(&record, desk.out)?;
+            } else {
+                writeln!(desk.out, "{}", log_line(&record))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns one row of the audit record as one line.
+fn log_line(record: &AuditRecord) -> String {
+    let event = &record.event;
+    let mut line = format!("{} {}", time(record.at), event.kind);
+    let mut add = |text: String| {
+        line.push(' ');
+        line.push_str(&text);
+    };
+    if let Some(entry) = &event.entry {
+        add(Untrusted::text(entry.as_str()).to_string());
+    }
+    if let Some(recipient) = &event.recipient {
+        let sender = event
+            .sender
+            .as_ref()
+            .map_or("*".to_owned(), ToString::to_string);
+        add(format!("{sender} -> {recipient}"));
+    }
+    if let Some(score) = event.score {
+        add(format!("score={score}"));
+    }
+    if let Some(suggestion) = &event.suggestion {
+        add(format!("meant={}", Untrusted::text(suggestion)));
+    }
+    add(format!("by {}", Untrusted::text(&event.actor)));
+    if let Some(detail) = &event.detail {
+        add(format!("({})", Untrusted::text(detail)));
+    }
+    line
+}
