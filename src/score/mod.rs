@@ -1,39 +1,468 @@
 //! How much a recipient domain looks like a trusted one without being it.
 //!
 //! Pure: no I/O, no clock, no randomness, no logging. The same input gives the same verdict.
+//!
+//! A name that an entry covers is trusted, and nothing else is asked. Otherwise every trusted
+//! name that could have been meant is judged by itself ([`judge`]); what is known about
+//! the recipient and the message ([`Context`]) is added, and the best candidate's score is the
+//! score of the name. Weights and their reasons: `docs/scoring.md`.
 
+mod distance;
 mod evidence;
+mod explain;
+mod index;
+mod judge;
+mod name;
+mod skeleton;
+mod suffix;
+mod target;
+mod weights;
+mod words;
 
-pub use evidence::{Assessment, Candidate, Edit, Evidence, Finding, Reason};
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
 
 use crate::domain::{Domain, DomainError};
-use crate::trusted::TrustedList;
+use crate::trusted::{Cover, Preset, TrustedList};
+
+pub use distance::Keyboard;
+pub use evidence::{Assessment, Candidate, Edit, Evidence, Finding, Piece, Reason};
+
+use index::Index;
+use judge::{Terms, judge, judge_suffix, sum};
+use name::Name;
+use target::{Target, TargetKind};
+use weights as w;
 
 /// What the scorer is told beside the name itself. Looked-up facts come in as arguments.
-#[derive(Clone, Debug, Default)]
-pub struct Context {}
+///
+/// The default knows nothing, and gives the score of the name alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    /// Mails to the recipient domain that were delivered before and not disputed, by anybody of
+    /// the site.
+    pub mails_before: u32,
+    /// Mails that the recipient domain has sent to the site. A look-alike may have written
+    /// first, so this counts for little, and for nothing without mail in the other direction.
+    pub answers_before: u32,
+    /// The domains of the other recipients of the same message.
+    pub companions: Vec<Domain>,
+    /// Trusted domains, in A-labels, at which the same local part is known.
+    pub local_part_at: Vec<String>,
+    /// Trusted domains, in A-labels, to which a large share of the site's mail goes.
+    pub frequent: Vec<String>,
+}
 
 /// Settings of the scoring core.
-#[derive(Clone, Debug, Default)]
-pub struct ScoreSettings {}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScoreSettings {
+    /// The layout most senders type on.
+    pub keyboard: Keyboard,
+}
+
+/// Most candidates that are explained; a name with more neighbours is ambiguous anyway.
+const MOST_CANDIDATES: usize = 8;
 
 /// The trusted list, indexed. Immutable; shared by all sessions of one snapshot.
 #[derive(Debug, Default)]
-pub struct Scorer {}
+pub struct Scorer {
+    trusted: TrustedList,
+    targets: Vec<Target>,
+    index: Index,
+    suffixes: Vec<Box<str>>,
+    webmail: HashSet<Box<str>>,
+    settings: ScoreSettings,
+}
+
+/// How candidates are found.
+#[derive(Clone, Copy)]
+enum Search {
+    Index,
+    Scan,
+}
+
+/// A candidate before it is explained.
+struct Suspicion {
+    /// The trusted name in A-labels.
+    meant: String,
+    terms: Terms,
+    label: String,
+    suffix: String,
+}
 
 impl Scorer {
     /// Builds the index over `trusted`.
-    pub fn new(_trusted: TrustedList, _settings: ScoreSettings) -> Scorer {
-        Scorer {}
+    pub fn new(trusted: TrustedList, settings: ScoreSettings) -> Scorer {
+        let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
+        let mut places: HashMap<Box<str>, usize> = HashMap::new();
+        let mut targets: Vec<Target> = Vec::new();
+        let mut suffixes = Vec::new();
+        for entry in trusted.entries() {
+            let ascii = entry.domain.ascii();
+            match entry.cover {
+                Cover::Suffix => suffixes.push(Box::from(ascii)),
+                Cover::Domain => {
+                    let kind = if entry.own {
+                        TargetKind::Own
+                    } else {
+                        TargetKind::Entry
+                    };
+                    places.insert(ascii.into(), targets.len());
+                    targets.push(Target::of(&entry.domain, kind, webmail.contains(ascii)));
+                }
+            }
+        }
+        for known in trusted.known() {
+            let by_suffix = trusted
+                .covering(known)
+                .is_some_and(|entry| entry.cover == Cover::Suffix);
+            if known.label().is_empty() || !by_suffix || places.contains_key(known.ascii()) {
+                continue;
+            }
+            places.insert(known.ascii().into(), targets.len());
+            targets.push(Target::of(known, TargetKind::Known, false));
+        }
+        Scorer {
+            trusted,
+            index: Index::build(&targets),
+            targets,
+            suffixes,
+            webmail,
+            settings,
+        }
     }
 
     /// Returns what speaks for `domain` being a mistyped trusted domain.
-    pub fn assess(&self, _domain: &Domain, _context: &Context) -> Assessment {
-        Assessment::unrelated()
+    pub fn assess(&self, domain: &Domain, context: &Context) -> Assessment {
+        self.assess_with(domain, context, Search::Index)
+    }
+
+    /// Returns the same as [`Scorer::assess`], found by looking at every trusted name. Slow: it
+    /// is the oracle that the index is tested against.
+    pub fn assess_by_scan(&self, domain: &Domain, context: &Context) -> Assessment {
+        self.assess_with(domain, context, Search::Scan)
+    }
+
+    /// Returns the bytes of memory that the index takes beside the names.
+    pub fn index_size(&self) -> usize {
+        self.index.size()
+    }
+
+    fn assess_with(&self, domain: &Domain, context: &Context, search: Search) -> Assessment {
+        if let Some(entry) = self.trusted.covering(domain) {
+            return Assessment {
+                score: 0,
+                finding: Finding::Trusted {
+                    entry: entry.to_string(),
+                },
+            };
+        }
+        let typed = Name::of(domain);
+        let mut suspicions = self.suspicions(&typed, search);
+        if suspicions.is_empty() {
+            return Assessment::unrelated();
+        }
+        self.weigh(domain, context, &mut suspicions);
+        suspicions.retain(|suspicion| sum(&suspicion.terms) > 0);
+        suspicions.sort_by(|a, b| {
+            sum(&b.terms)
+                .cmp(&sum(&a.terms))
+                .then_with(|| a.meant.cmp(&b.meant))
+        });
+        let Some(best) = suspicions.first().map(|best| sum(&best.terms).min(100)) else {
+            return Assessment::unrelated();
+        };
+        let candidates: Vec<Candidate> = suspicions
+            .into_iter()
+            .take_while(|suspicion| 2 * sum(&suspicion.terms) > best)
+            .take(MOST_CANDIDATES)
+            .map(|suspicion| explain(domain, &typed, suspicion))
+            .collect();
+        Assessment {
+            score: candidates.first().map_or(0, |best| best.score),
+            finding: Finding::Resembles { candidates },
+        }
     }
 
     /// Returns the assessment of a name that is no domain name: suspicious, never clean.
     pub fn assess_undecodable(&self, received: &[u8], error: &DomainError) -> Assessment {
         Assessment::undecodable(received, error)
+    }
+
+    /// Returns every trusted name that `typed` resembles by itself.
+    fn suspicions(&self, typed: &Name<'_>, search: Search) -> Vec<Suspicion> {
+        let mut ids: Vec<u32> = Vec::new();
+        match search {
+            Search::Index => {
+                self.index.candidates(typed, |id| ids.push(id));
+                ids.sort_unstable();
+                ids.dedup();
+            }
+            Search::Scan => ids.extend((0u32..).take(self.targets.len())),
+        }
+        let mut found: Vec<Suspicion> = ids
+            .into_iter()
+            .filter_map(|id| {
+                let target = self.targets.get(id as usize)?;
+                let terms = judge(typed, target, self.settings.keyboard)?;
+                Some(Suspicion {
+                    meant: target.ascii().to_owned(),
+                    terms,
+                    label: target.label().to_owned(),
+                    suffix: target.suffix().to_owned(),
+                })
+            })
+            .collect();
+        for suffix in &self.suffixes {
+            let Some(finding) = judge_suffix(typed, suffix) else {
+                continue;
+            };
+            // `army.mil` says more than `jagcnet.army.mil` made up from the ending.
+            let named = found.iter().any(|suspicion| {
+                finding
+                    .meant
+                    .strip_suffix(&suspicion.meant)
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+                    && sum(&suspicion.terms) >= sum(&finding.terms)
+            });
+            if !named {
+                found.push(Suspicion {
+                    meant: finding.meant,
+                    terms: finding.terms,
+                    label: String::new(),
+                    suffix: suffix.to_string(),
+                });
+            }
+        }
+        found
+    }
+
+    /// Adds what is known beside the names.
+    fn weigh(&self, domain: &Domain, context: &Context, suspicions: &mut [Suspicion]) {
+        let slips = |suspicion: &Suspicion| {
+            matches!(
+                suspicion.terms.first(),
+                Some((
+                    Reason::MissingLetter
+                        | Reason::ExtraLetter
+                        | Reason::ReplacedLetter
+                        | Reason::SwappedLetters
+                        | Reason::TwoEdits,
+                    _
+                ))
+            )
+        };
+        let neighbours = suspicions.iter().filter(|s| slips(s)).count();
+        let real_webmail = domain
+            .registrable()
+            .is_some_and(|registrable| self.webmail.contains(registrable));
+        let history = match context.mails_before {
+            0 => 0,
+            1 => w::HISTORY_ONE,
+            2 => w::HISTORY_TWO,
+            _ => w::HISTORY_THREE,
+        };
+        for suspicion in suspicions {
+            let disguised = matches!(
+                suspicion.terms.first(),
+                Some((
+                    Reason::Homoglyph
+                        | Reason::WholeScript
+                        | Reason::Accent
+                        | Reason::AsciiLookalike
+                        | Reason::EmbeddedDomain,
+                    _
+                ))
+            );
+            if neighbours > 2 && slips(suspicion) {
+                let beyond = i32::try_from(neighbours - 2).unwrap_or(i32::MAX);
+                let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
+                suspicion.terms.push((Reason::ManyNeighbours, points));
+            }
+            if real_webmail && !disguised {
+                suspicion.terms.push((Reason::RealWebmail, w::REAL_WEBMAIL));
+            }
+            // Somebody who imitates a name writes first and waits for the answer: what looks the
+            // same is never forgiven for its history.
+            if !disguised && history != 0 {
+                suspicion.terms.push((Reason::History, history));
+                if context.answers_before > 0 {
+                    suspicion.terms.push((Reason::Answered, w::ANSWERED));
+                }
+            }
+            if context
+                .companions
+                .iter()
+                .any(|companion| companion.is_within(&suspicion.meant))
+            {
+                suspicion.terms.push((Reason::Companion, w::COMPANION));
+            }
+            if context.local_part_at.contains(&suspicion.meant) {
+                suspicion.terms.push((Reason::LocalPart, w::LOCAL_PART));
+            }
+            if context.frequent.contains(&suspicion.meant)
+                && !suspicion
+                    .terms
+                    .iter()
+                    .any(|(reason, _)| *reason == Reason::FrequentTarget)
+            {
+                suspicion.terms.push((Reason::FrequentTarget, w::SHARE));
+            }
+        }
+    }
+}
+
+fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion) -> Candidate {
+    let Suspicion {
+        meant,
+        mut terms,
+        label,
+        suffix,
+    } = suspicion;
+    let total = sum(&terms);
+    let score = total.clamp(0, 100);
+    if score != total {
+        terms.push((Reason::Limit, score - total));
+    }
+    Candidate {
+        score: u8::try_from(score).unwrap_or(100),
+        evidence: terms
+            .into_iter()
+            .map(|(reason, points)| Evidence {
+                reason,
+                points,
+                detail: explain::detail(reason, typed, &label, &suffix),
+            })
+            .collect(),
+        edit: explain::edit(domain.unicode(), &meant),
+        trusted: meant,
+    }
+}
+
+/// The domains of the webmail preset: those most mail goes to, and real ones.
+fn webmail() -> impl Iterator<Item = &'static str> {
+    Preset::Webmail
+        .text()
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::public_suffix::PublicSuffixes;
+
+    use super::*;
+
+    fn scorer(text: &str) -> Scorer {
+        let suffixes = PublicSuffixes::built_in();
+        let mut list = TrustedList::new();
+        assert_eq!(list.add_text(text, Path::new("t"), &suffixes), []);
+        list.add_well_known(&suffixes);
+        Scorer::new(list, ScoreSettings::default())
+    }
+
+    fn assess(list: &str, name: &str) -> Assessment {
+        let domain = Domain::parse(name.as_bytes(), &PublicSuffixes::built_in()).unwrap();
+        scorer(list).assess(&domain, &Context::default())
+    }
+
+    #[test]
+    fn trusted_domain_is_never_its_own_lookalike() {
+        for name in ["army.mil", "us.army.mil", "boeing.com", "mail.boeing.com"] {
+            let assessment = assess(".mil\nboeing.com\n", name);
+            assert_eq!(assessment.score, 0);
+            assert!(
+                matches!(assessment.finding, Finding::Trusted { .. }),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_main_case() {
+        let assessment = assess(".mil\n", "army.ml");
+        assert!(assessment.score >= 50, "{assessment:?}");
+        let best = assessment.best().unwrap();
+        assert_eq!(best.trusted, "army.mil");
+        assert_eq!(best.edit.marked, "army.m[i]l");
+        assert_eq!(
+            assessment.sentence(),
+            "did you mean army.mil? the ending is .ml instead of .mil (army.m[i]l)"
+        );
+    }
+
+    #[test]
+    fn somebody_in_mali_is_clean() {
+        assert!(assess(".mil\n", "orange.ml").score < 40);
+    }
+
+    #[test]
+    fn a_homoglyph_is_certain() {
+        let assessment = assess(".mil\n", "xn--rmy-5cd.mil");
+        // Below a trusted suffix even a strange name stays with that registry.
+        assert!(matches!(assessment.finding, Finding::Trusted { .. }));
+        let assessment = assess("boeing.com\n", "bоeing.com"); // Cyrillic o
+        assert!(assessment.score >= 90);
+        assert_eq!(
+            assessment.best().unwrap().evidence[0].reason,
+            Reason::Homoglyph
+        );
+        assert_eq!(assessment.best().unwrap().edit.marked, "b{о}[o]eing.com");
+        assert_eq!(
+            assessment.sentence_ascii(),
+            "did you mean boeing.com? it holds letters of another alphabet that look the same (b{U+043E}[o]eing.com)"
+        );
+    }
+
+    #[test]
+    fn every_score_is_the_sum_of_its_terms() {
+        for name in [
+            "army.ml",
+            "army.mli",
+            "beoing.com",
+            "boieng.cmo",
+            "boeing.com.evil.org",
+        ] {
+            let assessment = assess(".mil\nboeing.com\n", name);
+            let Finding::Resembles { candidates } = &assessment.finding else {
+                panic!("{name}: {assessment:?}");
+            };
+            for candidate in candidates {
+                let sum: i32 = candidate.evidence.iter().map(|term| term.points).sum();
+                assert_eq!(sum, i32::from(candidate.score), "{name}: {candidate:?}");
+                assert!(2 * candidate.score > assessment.score);
+            }
+        }
+    }
+
+    #[test]
+    fn two_trusted_neighbours_are_both_named() {
+        let assessment = assess("army.mil\narmy.nl\n", "army.ml");
+        let Finding::Resembles { candidates } = assessment.finding else {
+            panic!()
+        };
+        let names: Vec<_> = candidates.iter().map(|c| c.trusted.as_str()).collect();
+        assert_eq!(names, ["army.mil", "army.nl"]);
+    }
+
+    #[test]
+    fn history_clears_a_neighbour_but_never_a_lookalike() {
+        let context = Context {
+            mails_before: 3,
+            ..Context::default()
+        };
+        let suffixes = PublicSuffixes::built_in();
+        let score = |name: &str| {
+            let domain = Domain::parse(name.as_bytes(), &suffixes).unwrap();
+            scorer("boeing.com\n").assess(&domain, &context).score
+        };
+        assert!(score("boing.com") < 40);
+        assert!(score("bоeing.com") >= 90);
+        assert!(score("b0eing.com") >= 90);
     }
 }

@@ -1,0 +1,276 @@
+//! What happened between the meant and the typed label: letters missing, extra, replaced or
+//! swapped, and how likely fingers do that.
+//!
+//! `strsim` decides how far two labels are apart (optimal string alignment: a swap of
+//! neighbours counts as one); this module names the steps, for the few labels that are close.
+
+use serde::{Deserialize, Serialize};
+
+/// A keyboard layout, which decides what a neighbouring key is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keyboard {
+    /// US and British keyboards.
+    #[default]
+    Qwerty,
+    /// German, Swiss, Czech and Hungarian keyboards.
+    Qwertz,
+    /// French and Belgian keyboards.
+    Azerty,
+    /// Dvorak.
+    Dvorak,
+}
+
+impl Keyboard {
+    /// Returns the rows of keys from the top, without shift.
+    fn rows(self) -> [&'static [u8]; 4] {
+        match self {
+            Keyboard::Qwerty => [b"1234567890-", b"qwertyuiop", b"asdfghjkl", b"zxcvbnm"],
+            Keyboard::Qwertz => [b"1234567890", b"qwertzuiop", b"asdfghjkl", b"yxcvbnm,.-"],
+            // The digits of AZERTY need shift; `-` is the key of 6.
+            Keyboard::Azerty => [b"12345-7890", b"azertyuiop", b"qsdfghjklm", b"wxcvbn"],
+            Keyboard::Dvorak => [b"1234567890", b"',.pyfgcrl", b"aoeuidhtns-", b";qjkxbmwvz"],
+        }
+    }
+
+    /// Returns row and place of a key, in quarters of a key's width: each row is shifted to the
+    /// right against the one above it.
+    fn place(self, key: u8) -> Option<(usize, usize)> {
+        const SHIFT: [usize; 4] = [0, 2, 3, 5];
+        self.rows()
+            .iter()
+            .zip(SHIFT)
+            .enumerate()
+            .find_map(|(row, (keys, shift))| {
+                let column = keys.iter().position(|k| *k == key)?;
+                Some((row, column * 4 + shift))
+            })
+    }
+
+    /// Returns whether the keys touch each other.
+    pub(super) fn touch(self, a: u8, b: u8) -> bool {
+        match (self.place(a), self.place(b)) {
+            (Some((row_a, a)), Some((row_b, b))) => match row_a.abs_diff(row_b) {
+                0 => a.abs_diff(b) == 4,
+                1 => a.abs_diff(b) <= 3,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// One step from the meant to the typed label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A letter of the meant label was left out.
+    Missing { letter: u8, doubled: bool },
+    /// A letter was typed that does not belong there.
+    Extra {
+        letter: u8,
+        doubled: bool,
+        neighbour: bool,
+    },
+    /// A letter was typed instead of another.
+    Replaced {
+        typed: u8,
+        meant: u8,
+        neighbour: bool,
+    },
+    /// Two letters changed places.
+    Swapped { first: u8, second: u8 },
+}
+
+/// A step and where it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub step: Step,
+    /// Index in the meant label.
+    pub index: usize,
+}
+
+/// Longest label with room for the border row: RFC 1035, 2.3.4, plus one.
+const SIDE: usize = crate::domain::MAX_LABEL + 1;
+
+/// Returns the steps that lead from `meant` to `typed`, in order, when both are labels of at
+/// most 63 bytes. The number of steps is the distance of `strsim::osa_distance`.
+pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Vec<At> {
+    let same_front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
+    // One equal letter is kept on each side, so that a swap or a doubling sees its neighbour.
+    let front = same_front.saturating_sub(1);
+    let (typed_rest, meant_rest) = match (typed.get(front..), meant.get(front..)) {
+        (Some(t), Some(m)) if t.len() < SIDE && m.len() < SIDE => (t, m),
+        _ => return Vec::new(),
+    };
+    let (width, height) = (typed_rest.len(), meant_rest.len());
+    let mut table = [[0u8; SIDE]; SIDE];
+    for (j, cell) in table[0].iter_mut().enumerate() {
+        *cell = j as u8;
+    }
+    for i in 1..=height {
+        table[i][0] = i as u8;
+        for j in 1..=width {
+            let (m, t) = (meant_rest[i - 1], typed_rest[j - 1]);
+            let mut best = (table[i - 1][j] + 1)
+                .min(table[i][j - 1] + 1)
+                .min(table[i - 1][j - 1] + u8::from(m != t));
+            if is_swap(typed_rest, meant_rest, i, j) {
+                best = best.min(table[i - 2][j - 2] + 1);
+            }
+            table[i][j] = best;
+        }
+    }
+    let mut found = Vec::with_capacity(2);
+    let (mut i, mut j) = (height, width);
+    while i > 0 || j > 0 {
+        let here = table[i][j];
+        if i > 0 && j > 0 && meant_rest[i - 1] == typed_rest[j - 1] && table[i - 1][j - 1] == here {
+            (i, j) = (i - 1, j - 1);
+            continue;
+        }
+        let step = if is_swap(typed_rest, meant_rest, i, j) && table[i - 2][j - 2] + 1 == here {
+            (i, j) = (i - 2, j - 2);
+            Step::Swapped {
+                first: meant_rest[i],
+                second: meant_rest[i + 1],
+            }
+        } else if i > 0 && j > 0 && table[i - 1][j - 1] + 1 == here {
+            (i, j) = (i - 1, j - 1);
+            Step::Replaced {
+                typed: typed_rest[j],
+                meant: meant_rest[i],
+                neighbour: keyboard.touch(typed_rest[j], meant_rest[i]),
+            }
+        } else if j > 0 && table[i][j - 1] + 1 == here {
+            j -= 1;
+            let letter = typed_rest[j];
+            let around = [
+                j.checked_sub(1).and_then(|before| typed_rest.get(before)),
+                typed_rest.get(j + 1),
+            ];
+            Step::Extra {
+                letter,
+                doubled: around.contains(&Some(&letter)),
+                neighbour: around
+                    .into_iter()
+                    .flatten()
+                    .any(|near| keyboard.touch(letter, *near)),
+            }
+        } else {
+            i = i.saturating_sub(1);
+            let letter = meant_rest[i];
+            let around = [
+                i.checked_sub(1).and_then(|before| meant_rest.get(before)),
+                meant_rest.get(i + 1),
+            ];
+            Step::Missing {
+                letter,
+                doubled: around.contains(&Some(&letter)),
+            }
+        };
+        found.push(At {
+            step,
+            index: front + i,
+        });
+    }
+    found.reverse();
+    found
+}
+
+/// Returns whether the last two letters of both prefixes are the same two in other order.
+fn is_swap(typed: &[u8], meant: &[u8], i: usize, j: usize) -> bool {
+    i > 1
+        && j > 1
+        && meant[i - 1] == typed[j - 2]
+        && meant[i - 2] == typed[j - 1]
+        && meant[i - 1] != typed[j - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(typed: &str, meant: &str) -> Vec<At> {
+        steps(typed.as_bytes(), meant.as_bytes(), Keyboard::Qwerty)
+    }
+
+    #[test]
+    fn each_slip_has_its_name() {
+        assert_eq!(
+            of("gmial", "gmail"),
+            [At {
+                step: Step::Swapped {
+                    first: b'a',
+                    second: b'i'
+                },
+                index: 2
+            }]
+        );
+        assert_eq!(
+            of("gmal", "gmail"),
+            [At {
+                step: Step::Missing {
+                    letter: b'i',
+                    doubled: false
+                },
+                index: 3
+            }]
+        );
+        assert_eq!(
+            of("gmmail", "gmail"),
+            [At {
+                step: Step::Extra {
+                    letter: b'm',
+                    doubled: true,
+                    neighbour: false
+                },
+                index: 1
+            }]
+        );
+        assert_eq!(
+            of("gmaul", "gmail"),
+            [At {
+                step: Step::Replaced {
+                    typed: b'u',
+                    meant: b'i',
+                    neighbour: true
+                },
+                index: 3
+            }]
+        );
+        assert_eq!(of("gmail", "gmail"), []);
+    }
+
+    #[test]
+    fn the_number_of_steps_is_the_distance() {
+        let labels = [
+            "army", "amry", "navy", "boeing", "beoing", "a", "ab", "ba", "cab", "aaab",
+        ];
+        for typed in labels {
+            for meant in labels {
+                assert_eq!(
+                    of(typed, meant).len(),
+                    strsim::osa_distance(typed, meant),
+                    "{typed} {meant}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn neighbouring_keys_depend_on_the_layout() {
+        for (key, near) in [(b'g', "tyfhvb"), (b'q', "12wa"), (b'p', "0-ol")] {
+            let touching: Vec<u8> = (b'!'..=b'~')
+                .filter(|other| Keyboard::Qwerty.touch(key, *other))
+                .collect();
+            let mut expected = near.as_bytes().to_vec();
+            expected.sort_unstable();
+            assert_eq!(touching, expected, "{}", char::from(key));
+        }
+        assert!(Keyboard::Qwerty.touch(b'y', b't'));
+        assert!(!Keyboard::Qwertz.touch(b'y', b't'));
+        assert!(Keyboard::Qwertz.touch(b'z', b't'));
+        assert!(Keyboard::Azerty.touch(b'a', b'z'));
+        assert!(Keyboard::Dvorak.touch(b'a', b'o'));
+    }
+}

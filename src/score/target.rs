@@ -1,0 +1,82 @@
+//! A trusted name prepared for comparison.
+
+use crate::domain::Domain;
+
+use super::name::Name;
+use super::skeleton::Look;
+
+/// Why a name is a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TargetKind {
+    /// An entry of the trusted list.
+    Entry,
+    /// One of the site's own domains.
+    Own,
+    /// A known name below a trusted suffix.
+    Known,
+}
+
+/// A trusted name prepared for comparison.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// A-labels.
+    ascii: Box<str>,
+    /// The ASCII look, where it differs from the A-labels.
+    text: Option<Box<str>>,
+    pub look: Look,
+    pub kind: TargetKind,
+    /// Whether it is one of the domains most mail goes to.
+    pub frequent: bool,
+    label_start: u8,
+    suffix_start: u8,
+}
+
+impl Target {
+    pub(super) fn of(domain: &Domain, kind: TargetKind, frequent: bool) -> Target {
+        let name = Name::of(domain);
+        let suffix_start = name.text.len() - domain.public_suffix().len();
+        // Names are at most 253 bytes long, and a look is no longer than twice its A-labels; what
+        // does not fit compares as a name without a label, which resembles nothing.
+        let small = |offset: usize| u8::try_from(offset).unwrap_or(0);
+        Target {
+            ascii: domain.ascii().into(),
+            text: (name.text != domain.ascii()).then(|| name.text.as_ref().into()),
+            look: name.look,
+            kind,
+            frequent,
+            label_start: small(name.label_start()),
+            suffix_start: small(suffix_start),
+        }
+    }
+
+    /// The name in A-labels.
+    pub(super) fn ascii(&self) -> &str {
+        &self.ascii
+    }
+
+    /// The name in its ASCII look.
+    pub(super) fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or(&self.ascii)
+    }
+
+    /// The registrable label.
+    pub(super) fn label(&self) -> &str {
+        self.text()
+            .get(usize::from(self.label_start)..usize::from(self.suffix_start).saturating_sub(1))
+            .unwrap_or_default()
+    }
+
+    /// The public suffix.
+    pub(super) fn suffix(&self) -> &str {
+        self.text()
+            .get(usize::from(self.suffix_start)..)
+            .unwrap_or_default()
+    }
+
+    /// What stands in front of the registrable domain.
+    pub(super) fn below(&self) -> &str {
+        self.text()
+            .get(..usize::from(self.label_start).saturating_sub(1))
+            .unwrap_or_default()
+    }
+}

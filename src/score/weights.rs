@@ -1,0 +1,134 @@
+//! Every number of the model in one place. Reasons and sources: `docs/scoring.md`.
+//!
+//! Points are on the scale of the score, 0 to 100. A site's thresholds decide what they mean;
+//! the shipped ones are note 40, hold 50, reject 90.
+
+/// Points of one edit by the length of the meant label (index, in characters): short labels
+/// have a real neighbour for almost every edit.
+const ONE_EDIT: [i32; 13] = [0, 0, 10, 34, 52, 66, 76, 82, 88, 88, 88, 88, 91];
+
+/// Points of one edit in a label of `length` characters.
+pub(super) fn one_edit(length: usize) -> i32 {
+    ONE_EDIT[length.min(ONE_EDIT.len() - 1)]
+}
+
+/// Points of two edits in a label of `length` characters.
+pub(super) fn two_edits(length: usize) -> i32 {
+    match length {
+        0..=7 => 0,
+        8..=9 => 50,
+        10..=11 => 60,
+        _ => 72,
+    }
+}
+
+/// Shortest meant label for which two edits are looked at.
+pub(super) const TWO_EDITS_FROM: usize = 8;
+/// The same for the domains most mail goes to.
+pub(super) const TWO_EDITS_FREQUENT_FROM: usize = 5;
+/// Two edits of a frequent domain with a label shorter than [`TWO_EDITS_FROM`].
+pub(super) const TWO_EDITS_FREQUENT: i32 = 56;
+
+// What a slip costs, in hundredths: 100 is an average one.
+pub(super) const SWAPPED: i32 = 75;
+pub(super) const DOUBLED: i32 = 80;
+pub(super) const NEIGHBOUR: i32 = 80;
+pub(super) const MISSING: i32 = 85;
+pub(super) const EXTRA: i32 = 95;
+pub(super) const REPLACED: i32 = 110;
+pub(super) const DIGIT_FOR_LETTER: i32 = 130;
+pub(super) const DIGIT_FOR_DIGIT: i32 = 160;
+pub(super) const FIRST_LETTER: i32 = 25;
+/// Cost of one step that is free of a penalty.
+pub(super) const FREE_COST: i32 = 90;
+/// Points lost for a whole unit of cost above [`FREE_COST`] a step.
+pub(super) const COST_POINTS: i32 = 45;
+
+// Endings.
+pub(super) const SUFFIX_DEAD_ONE: i32 = 96;
+pub(super) const SUFFIX_DEAD_TWO: i32 = 88;
+pub(super) const SUFFIX_DEAD_FAR: i32 = 75;
+pub(super) const SUFFIX_LIVE_DELETED: i32 = 84;
+pub(super) const SUFFIX_LIVE_ONE: i32 = 74;
+pub(super) const SECOND_LEVEL_SAME_KIND: i32 = 72;
+pub(super) const SECOND_LEVEL_OTHER: i32 = 62;
+pub(super) const SECOND_LEVEL_DROPPED: i32 = 62;
+pub(super) const SECOND_LEVEL_ADDED: i32 = 50;
+pub(super) const COUNTRY_SWAPPED: i32 = 66;
+pub(super) const COUNTRY_NEIGHBOUR: i32 = 58;
+pub(super) const COUNTRY_ONE: i32 = 48;
+pub(super) const COUNTRY_OTHER: i32 = 36;
+pub(super) const COUNTRY_DROPPED: i32 = 60;
+pub(super) const COUNTRY_ADDED: i32 = 44;
+pub(super) const COUNTRY_TO_GENERIC: i32 = 46;
+pub(super) const GENERIC_COMMON: i32 = 58;
+pub(super) const GENERIC_RARE: i32 = 48;
+/// Endings that come to mind first.
+pub(super) const COMMON_ENDINGS: &[&str] = &["com", "net", "org"];
+/// Country codes sold as generic endings.
+pub(super) const GENERIC_COUNTRIES: &[&str] =
+    &["co", "io", "me", "tv", "cc", "us", "eu", "biz", "info"];
+
+/// A known name below a trusted suffix, typed with another ending.
+pub(super) const KNOWN_NAME: i32 = 14;
+/// One of the site's own domains, typed with another ending.
+pub(super) const OWN_DOMAIN: i32 = 14;
+/// A typo in the label besides one in the ending.
+pub(super) const ALSO_LABEL: i32 = -20;
+
+// A tail that is nearly a trusted suffix, the name in front unknown.
+pub(super) const TAIL_DEAD: i32 = 94;
+pub(super) const TAIL_HOST: i32 = 66;
+pub(super) const TAIL_HOST_BRAND: i32 = 62;
+pub(super) const TAIL_PLAIN: i32 = 36;
+pub(super) const TAIL_PLAIN_BRAND: i32 = 60;
+pub(super) const TAIL_SECOND_LEVEL: i32 = 70;
+pub(super) const TAIL_REGISTRY: i32 = 40;
+pub(super) const TAIL_DOT_LOST: i32 = 90;
+pub(super) const TAIL_DOT_LOST_LIVE: i32 = 76;
+
+// Look-alikes.
+pub(super) const SKELETON: i32 = 97;
+pub(super) const SKELETON_FOLDED: i32 = 92;
+pub(super) const ASCII_CONTRIVED: i32 = 90;
+
+/// Points for ordinary letters that look alike, by the length of the label.
+pub(super) fn ascii_letters(length: usize) -> i32 {
+    match length {
+        0..=2 => 30,
+        3 => 56,
+        4 => 66,
+        5 => 78,
+        _ => 90,
+    }
+}
+
+// Structure.
+pub(super) const DOTS: i32 = 92;
+pub(super) const HYPHEN: i32 = 86;
+pub(super) const HOST_GLUED: i32 = 84;
+pub(super) const EMBEDDED_DOMAIN: i32 = 94;
+pub(super) const EMBEDDED_HYPHENS: i32 = 85;
+pub(super) const LABEL_AND_WORD: i32 = 78;
+pub(super) const LABEL_AND_WORD_SHORT: i32 = 66;
+pub(super) const LABEL_AND_OTHER: i32 = 44;
+
+// What speaks against a mistake.
+pub(super) const PLURAL: i32 = -30;
+pub(super) const STATE_CODE: i32 = -50;
+pub(super) const NUMBER: i32 = -25;
+pub(super) const NEIGHBOURS: i32 = -15;
+pub(super) const NEIGHBOURS_MOST: i32 = -45;
+pub(super) const REAL_WEBMAIL: i32 = -70;
+
+// What speaks for one.
+pub(super) const FREQUENT: i32 = 12;
+
+// Context.
+pub(super) const HISTORY_ONE: i32 = -15;
+pub(super) const HISTORY_TWO: i32 = -30;
+pub(super) const HISTORY_THREE: i32 = -60;
+pub(super) const ANSWERED: i32 = -15;
+pub(super) const COMPANION: i32 = 10;
+pub(super) const LOCAL_PART: i32 = 25;
+pub(super) const SHARE: i32 = 8;
