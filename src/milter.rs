@@ -16,6 +16,7 @@ use indymilter::{
     ActionError, Actions, Callbacks, Config, ContextActions, EomContext, Macros, NegotiateContext,
     ProtoOpts, SetErrorReply, SmtpReply, SocketInfo, Status,
 };
+use listenfd::ListenFd;
 use tokio::sync::watch;
 
 use crate::fault;
@@ -75,12 +76,14 @@ impl Milter {
     ) -> Result<Milter, ListenError> {
         let (stop, stopped) = watch::channel(false);
         let open = Arc::new(watch::Sender::new(0));
+        let mut passed = ListenFd::from_env();
         let listeners = (wanted.iter())
             .map(|wanted| {
                 let (log, name) = (log.clone(), wanted.address.to_string());
                 let on_error = move |error: &_| event::not_accepted(&log, &name, error);
                 let open = Arc::clone(&open);
-                let listener = Listener::open(wanted, stopped.clone(), open, on_error)?;
+                let listener =
+                    Listener::open(wanted, &mut passed, stopped.clone(), open, on_error)?;
                 Ok((wanted.clone(), listener))
             })
             .collect::<Result<_, ListenError>>()?;

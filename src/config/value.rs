@@ -84,7 +84,7 @@ pub(super) fn permissions(text: &str) -> Result<u32, String> {
 }
 
 /// Returns the address of a listener: `unix:/path`, `inet:127.0.0.1:8891`, or as Sendmail
-/// writes it, `local:/path` and `inet:8891@127.0.0.1`.
+/// writes it, `local:/path` and `inet:8891@127.0.0.1`; or `systemd:1`, a socket passed on.
 pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     let wrong = || {
         "is not a socket; write unix:/run/straymail/milter.sock or inet:127.0.0.1:8891".to_owned()
@@ -114,6 +114,10 @@ pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
                 )))
             }
             None => Ok(ListenAddress::Inet(host_port(rest).ok_or_else(wrong)??)),
+        },
+        "systemd" => match rest.parse() {
+            Ok(nth @ 1..=100) => Ok(ListenAddress::Systemd(nth)),
+            _ => Err("is not a socket of systemd; the first one is systemd:1".to_owned()),
         },
         _ => Err(wrong()),
     }

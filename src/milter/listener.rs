@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -51,6 +52,8 @@ pub enum ListenAddress {
     Unix(PathBuf),
     /// A TCP address; the milter protocol knows no authentication, so loopback.
     Inet(SocketAddr),
+    /// The nth socket, counted from 1, that systemd opened for us (sd_listen_fds(3)).
+    Systemd(usize),
 }
 
 impl Default for ListenerSettings {
@@ -69,6 +72,7 @@ impl std::fmt::Display for ListenAddress {
         match self {
             ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             ListenAddress::Inet(address) => write!(f, "inet:{address}"),
+            ListenAddress::Systemd(nth) => write!(f, "systemd:{nth}"),
         }
     }
 }
@@ -96,6 +100,8 @@ pub enum ListenError {
 
 enum Door {
     Unix(BoundUnix),
+    /// A UNIX socket whose file is systemd's to keep.
+    Passed(UnixListener),
     Inet(TcpListener),
     Closed,
 }
@@ -131,13 +137,14 @@ impl Listener {
     /// A UNIX socket is bound beside its place and renamed over it, so that a new instance
     /// takes over from a running one without a moment in which connecting fails.
     ///
-    /// `stop` ends accepting; `open` counts the connections not yet closed; `on_error` hears
+    /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the connections not yet closed; `on_error` hears
     /// of every connection that could not be accepted.
     ///
     /// # Errors
     /// When the socket cannot be bound or its file not be set up.
     pub fn open(
         settings: &ListenerSettings,
+        passed: &mut ListenFd,
         mut stop: watch::Receiver<bool>,
         open: Arc<watch::Sender<usize>>,
         on_error: impl Fn(&io::Error) + Send + 'static,
@@ -153,6 +160,7 @@ impl Listener {
                 Door::Unix(bind_unix(path, settings.mode, gid).map_err(failed)?)
             }
             ListenAddress::Inet(address) => Door::Inet(bind_inet(*address).map_err(failed)?),
+            ListenAddress::Systemd(nth) => take_passed(passed, *nth).map_err(failed)?,
         };
         Ok(Listener {
             door,
@@ -170,7 +178,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.door {
             Door::Inet(listener) => listener.local_addr().ok(),
-            Door::Unix(_) | Door::Closed => None,
+            Door::Unix(_) | Door::Passed(_) | Door::Closed => None,
         }
     }
 }
@@ -236,6 +244,22 @@ fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+fn take_passed(passed: &mut ListenFd, nth: usize) -> io::Result<Door> {
+    let missing = || {
+        let message = "systemd passed no such socket; see straymail.socket";
+        io::Error::new(io::ErrorKind::NotFound, message)
+    };
+    let at = nth.checked_sub(1).ok_or_else(missing)?;
+    // A socket of the other family is an error and stays where it is.
+    if let Ok(Some(listener)) = passed.take_unix_listener(at) {
+        listener.set_nonblocking(true)?;
+        return Ok(Door::Passed(UnixListener::from_std(listener)?));
+    }
+    let listener = passed.take_tcp_listener(at)?.ok_or_else(missing)?;
+    listener.set_nonblocking(true)?;
+    Ok(Door::Inet(TcpListener::from_std(listener)?))
+}
+
 impl indymilter::Listener for Listener {
     type Io = Stream;
 
@@ -253,6 +277,9 @@ impl indymilter::Listener for Listener {
                 Door::Closed => return Poll::Pending,
                 Door::Unix(bound) => {
                     ready!(bound.listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
+                }
+                Door::Passed(listener) => {
+                    ready!(listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
                 }
                 Door::Inet(listener) => ready!(listener.poll_accept(cx)).map(|(stream, _)| {
                     // Best effort: without the option the session is slower, not wrong.
