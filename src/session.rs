@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::address::{Address, Host};
+use crate::domain::Domain;
 use crate::policy::{Action, OnError, Role, Subject, Verdict};
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
@@ -207,6 +208,14 @@ impl Recipient {
     /// Returns the address the MTA delivers to, in comparable form.
     pub fn canonical(&self) -> String {
         self.rewritten.as_ref().unwrap_or(&self.address).canonical()
+    }
+
+    /// Returns the domain the MTA delivers to, if it is one.
+    pub fn domain(&self) -> Option<&Domain> {
+        match self.rewritten.as_ref().unwrap_or(&self.address).host() {
+            Host::Domain(domain) => Some(domain),
+            Host::Literal(_) | Host::Missing | Host::Invalid { .. } => None,
+        }
     }
 
     /// Returns the spellings to name in order to remove this recipient.

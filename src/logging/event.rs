@@ -73,16 +73,17 @@ pub fn verdict(
     };
     info!(log, "{}", phrase;
         "session" => session,
-        "queue_id" => queue_id.unwrap_or("-"),
+        "queue_id" => queue_id,
         "sender" => sender,
         "recipient" => recipient,
-        "trusted" => best.map_or("-", |best| best.trusted.as_str()),
+        "rcpt_domain" => judged.recipient.domain().map(ToString::to_string),
+        "trusted" => best.map(|best| &best.trusted),
         "score" => judged.assessment.score,
         "evidence" => reasons.join(","),
         "action" => %verdict.action,
         "intended" => %verdict.intended,
         "rule" => &verdict.rule,
-        "approval" => verdict.approval.as_deref().unwrap_or("-"),
+        "approval" => &verdict.approval,
     );
 }
 
@@ -91,7 +92,7 @@ pub fn held(log: &Logger, session: &str, queue_id: Option<&str>, entries: &[Entr
     let entries: Vec<String> = entries.iter().map(EntryId::to_string).collect();
     info!(log, "recipients held";
         "session" => session,
-        "queue_id" => queue_id.unwrap_or("-"),
+        "queue_id" => queue_id,
         "entries" => entries.join(","),
     );
 }
@@ -139,7 +140,7 @@ pub fn not_accepted(log: &Logger, socket: &str, error: &std::io::Error) {
 pub fn connected(log: &Logger, session: &str, ip: Option<IpAddr>) {
     debug!(log, "session begins";
         "session" => session,
-        "client" => ip.map_or("-".to_owned(), |ip| ip.to_string()),
+        "client" => ip.map(|ip| ip.to_string()),
     );
 }
 
