@@ -74,23 +74,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-        let whole_file = |message: String| {
+        let problem = |line: usize, message: String| {
             let problem = Problem {
                 file: path.to_owned(),
-                line: 0,
+                line,
                 column: 0,
                 key: String::new(),
                 message,
             };
             ConfigErrors::new(path, vec![problem], Vec::new())
         };
-        let bytes = read_bounded(path, yaml::MAX_BYTES).map_err(whole_file)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().get(..valid).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            whole_file(format!("line {line} is not UTF-8; save the file as UTF-8"))
-        })?;
+        let bytes = read_bounded(path, yaml::MAX_BYTES).map_err(|why| problem(0, why))?;
+        let text = utf8(bytes)
+            .map_err(|line| problem(line, "is not UTF-8; save the file as UTF-8".to_owned()))?;
         Config::parse(path, &text)
     }
 
@@ -115,6 +111,15 @@ impl Config {
             Err(ConfigErrors::new(path, reader.problems, warnings))
         }
     }
+}
+
+/// Returns the text, or the first line that is not UTF-8.
+fn utf8(bytes: Vec<u8>) -> Result<String, usize> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..valid).unwrap_or_default();
+        1 + before.iter().filter(|byte| **byte == b'\n').count()
+    })
 }
 
 /// Returns the bytes of a file of at most `limit` bytes, or the sentence that says why not.

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use super::problem::{Problem, either, meant, quoted};
 use super::yaml::{Entry, Node, Position, Value};
 
+/// So many problems of a file are told one by one; nobody reads more.
+const MAX_PROBLEMS: usize = 500;
+
 /// The problems found so far.
 pub(super) struct Reader {
     file: PathBuf,
@@ -19,6 +22,8 @@ pub(super) struct Reader {
     /// Every key path of the schema that was asked for.
     pub(super) known: BTreeSet<String>,
     unknown: Vec<(Position, String, String)>,
+    /// Problems beyond the first [`MAX_PROBLEMS`].
+    untold: usize,
 }
 
 /// A mapping being read.
@@ -58,6 +63,7 @@ impl Reader {
             warnings: Vec::new(),
             known: BTreeSet::new(),
             unknown: Vec::new(),
+            untold: 0,
         }
     }
 
@@ -77,8 +83,12 @@ impl Reader {
 
     /// Notes that `message` is wrong with the value of `key`.
     pub(super) fn problem(&mut self, at: Position, key: &str, message: impl Display) {
-        let problem = self.describe(at, key, message);
-        self.problems.push(problem);
+        if self.problems.len() < MAX_PROBLEMS {
+            let problem = self.describe(at, key, message);
+            self.problems.push(problem);
+        } else {
+            self.untold += 1;
+        }
     }
 
     /// Notes that `message` is odd about the value of `key`.
@@ -94,10 +104,14 @@ impl Reader {
             Value::Null => &[],
             Value::Scalar(_) | Value::List(_) => {
                 let name = if path.is_empty() { "the file" } else { path };
+                let space = match &node.value {
+                    Value::Scalar(text) if text.contains(':') => "; a space follows each colon",
+                    _ => "",
+                };
                 self.problem(
                     node.at,
                     path,
-                    format!("is {}; {name} holds `key: value` lines", kind(node)),
+                    format!("is {}; {name} holds `key: value` lines{space}", kind(node)),
                 );
                 &[]
             }
@@ -162,7 +176,7 @@ impl Reader {
     /// Ends a section: whatever was not asked for is unknown.
     pub(super) fn end(&mut self, section: Section<'_>) {
         for entry in section.entries {
-            if !section.asked.contains(&entry.key.as_str()) {
+            if !section.asked.contains(&entry.key.as_str()) && self.unknown.len() <= MAX_PROBLEMS {
                 let sibling = meant(&entry.key, section.asked.iter().copied());
                 let meant = sibling.map(str::to_owned).unwrap_or_default();
                 self.unknown
@@ -184,6 +198,11 @@ impl Reader {
                 (true, None) => String::new(),
             };
             self.problem(at, &escaped(&path), format!("unknown key{hint}"));
+        }
+        if self.untold > 0 {
+            let nowhere = Position { line: 0, column: 0 };
+            let more = self.describe(nowhere, "", format!("{} further problems are not listed", self.untold));
+            self.problems.push(more);
         }
     }
 

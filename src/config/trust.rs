@@ -162,7 +162,7 @@ fn load_suffixes(r: &mut Reader, from: &SuffixList) -> (PublicSuffixes, String) 
     let whole = Position { line: 0, column: 0 };
     let read_list = |path: &Path| {
         let bytes = super::read_bounded(path, MAX_BYTES)?;
-        let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+        let text = super::utf8(bytes).map_err(|line| format!("line {line} is not UTF-8"))?;
         PublicSuffixes::parse(&text).map_err(|error| error.to_string())
     };
     match from {
@@ -243,12 +243,9 @@ fn read(r: &mut Reader, entry: &Located) -> Option<(PathBuf, String)> {
             return None;
         }
     };
-    match String::from_utf8(bytes) {
+    match super::utf8(bytes) {
         Ok(text) => Some((path, text)),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().get(..valid).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Err(line) => {
             r.problems.push(Problem {
                 file: path,
                 line,

@@ -84,7 +84,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
                 line: error.marker().line(),
                 column: error.marker().col() + 1,
             },
-            message: format!("not valid YAML: {}", error.info()),
+            message: syntax_message(&error.info().to_string()),
         })?;
         let at = position(&span);
         let refuse = |message: &str| {
@@ -138,7 +138,9 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
                 None => return refuse("not valid YAML: nothing is open here"),
             },
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                return refuse("aliases (*) are not used; write the value itself");
+                return refuse(
+                    "aliases (*) are not used; write the value itself, in quotes if it begins with *",
+                );
             }
             _ => continue,
         };
@@ -160,6 +162,18 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
         at: start,
         value: Value::Null,
     }))
+}
+
+/// Returns the parser's words, and what to do where they alone do not help.
+fn syntax_message(said: &str) -> String {
+    let hint = if said.contains("mapping values are not allowed") {
+        "; check the indentation, and put a value that holds a colon in quotes"
+    } else if said.contains("tabs") {
+        "; indent with spaces"
+    } else {
+        ""
+    };
+    format!("not valid YAML: {said}{hint}")
 }
 
 fn position(span: &Span) -> Position {
