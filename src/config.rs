@@ -23,6 +23,7 @@ use crate::logging::LogSettings;
 use crate::milter::MilterSettings;
 use crate::milter::listener::ListenerSettings;
 use crate::policy::Policy;
+use crate::score::ScoreSettings;
 use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// The trusted list and the public suffix list, read and checked.
     pub trust: Trust,
+    /// Settings of the scoring core.
+    pub scoring: ScoreSettings,
     /// Which mail is ours to judge.
     pub gate: Gate,
     /// What to do about an assessment.
@@ -57,6 +60,7 @@ impl Default for Config {
         Config {
             listeners: vec![ListenerSettings::default()],
             trust: Trust::default(),
+            scoring: ScoreSettings::default(),
             gate: Gate::default(),
             policy: Policy::default(),
             help: "If {domain} is right, ask your mail administrator.".to_owned(),
@@ -151,6 +155,7 @@ mod tests {
         let Config {
             listeners,
             trust: _,
+            scoring,
             gate,
             policy,
             help,
@@ -159,7 +164,9 @@ mod tests {
             log,
             warnings: _,
         } = config;
-        format!("{listeners:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{limits:#?}{log:#?}")
+        format!(
+            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{limits:#?}{log:#?}"
+        )
     }
 
     fn parse(text: &str) -> Result<Config, String> {

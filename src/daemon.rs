@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
 use crate::milter::listener::ListenerSettings;
 use crate::milter::{Milter, MilterSettings};
-use crate::score::{ScoreSettings, Scorer};
+use crate::score::Scorer;
 use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
 
 use crate::service::{Service, Snapshot};
@@ -120,7 +120,7 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         log: config.log,
     };
     let snapshot = Snapshot {
-        scorer: Scorer::new(config.trust.list, ScoreSettings::default()),
+        scorer: Scorer::new(config.trust.list, config.scoring),
         suffixes: config.trust.suffixes,
         policy: config.policy,
         gate: config.gate,

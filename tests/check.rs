@@ -58,6 +58,100 @@ fn the_status_says_whether_anything_is_suspicious() {
     assert_eq!(status("carl@us.army.mil"), Some(0));
     assert_eq!(status("anna@wikipedia.org"), Some(0));
     assert_eq!(status("carl@foo..bar"), Some(1));
+    assert_eq!(status("carl@amry.mil"), Some(1));
+}
+
+#[test]
+fn a_verdict_names_the_domain_meant_the_edit_and_points_that_sum_up() {
+    let trusted = "army.mil\nexample.org\n";
+    let json = ["--format", "json", "carl@exmaple.org"];
+    let run = check(trusted, &json, "").unwrap();
+    let report: serde_json::Value = serde_json::from_str(&run.printed).unwrap();
+    let best = &report["assessment"]["finding"]["resembles"]["candidates"][0];
+    assert_eq!(best["trusted"], "example.org");
+    let points: i64 = (best["evidence"].as_array().unwrap().iter())
+        .filter_map(|evidence| evidence["points"].as_i64())
+        .sum();
+    assert_eq!(Some(points), best["score"].as_i64());
+    assert_eq!(best["score"], report["assessment"]["score"]);
+    assert_eq!(report["verdict"]["rule"], "default");
+
+    let text = check(trusted, &["carl@exmaple.org"], "").unwrap().printed;
+    let marked = best["edit"]["marked"].as_str().unwrap();
+    assert!(
+        text.contains(&format!("looks like example.org   {marked}\n")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{:>4}  of 100\n", best["score"])),
+        "{text}"
+    );
+    assert!(text.contains(", by rule default: "), "{text}");
+
+    let tsv = check(trusted, &["--format", "tsv", "carl@exmaple.org"], "").unwrap();
+    assert_eq!(
+        tsv.printed,
+        format!("carl@exmaple.org\t{}\texample.org\n", best["score"])
+    );
+}
+
+#[test]
+fn the_subject_selects_the_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("milter.yaml");
+    let yaml = "trusted:\n  domains: [example.org]\n\
+                policy:\n  rules:\n    - name: africa\n      when: {sender: africa.example}\n      \
+                certain: accept\n      suspect: accept\n      reason: a test\n    \
+                - name: desk\n      when: {login: desk-7, client: 192.0.2.0/24}\n      mode: observe\n      \
+                reason: a test\n";
+    std::fs::write(&config, yaml).unwrap();
+    let rule = |args: &[&str]| {
+        let output = Command::cargo_bin("straymail")
+            .unwrap()
+            .args(["check", "--format", "json", "x@exmaple.org", "--config"])
+            .arg(&config)
+            .args(args)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let verdict = &report["verdict"];
+        let word = |key: &str| verdict[key].as_str().unwrap_or_default().to_owned();
+        format!("{}: {}", word("rule"), word("action"))
+    };
+    assert_eq!(rule(&["--sender", "a@africa.example"]), "africa: accept");
+    assert_eq!(
+        rule(&["--login", "desk-7", "--client", "192.0.2.9"]),
+        "desk: accept"
+    );
+    assert_eq!(rule(&["--login", "desk-7"]), "default: hold");
+    assert_eq!(rule(&["--role", "local"]), "default: hold");
+}
+
+#[test]
+fn every_way_to_write_an_address_is_judged_as_the_milter_would() {
+    let trusted = "example.org\n";
+    let score = |given: &str| {
+        let run = check(trusted, &["--format", "tsv", given], "").unwrap();
+        run.printed
+            .split('\t')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let plain = score("exmaple.org");
+    assert_ne!(plain, "0");
+    for given in [
+        "x@exmaple.org",
+        "<x@exmaple.org>",
+        "X@EXMAPLE.ORG.",
+        "\"x y\"@exmaple.org",
+        "@relay.example:x@exmaple.org",
+        "x%exmaple.org@example.org",
+        "exmaple.org!x@example.org",
+    ] {
+        assert_eq!(score(given), plain, "{given}");
+    }
 }
 
 #[test]

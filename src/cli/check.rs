@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::address::{Address, Host};
 use crate::config::{Config, Trust};
 use crate::domain::Domain;
-use crate::policy::{Band, Mode, Role, Subject, Verdict};
-use crate::score::{Assessment, Context, Finding, ScoreSettings, Scorer};
+use crate::policy::{Action, Band, Mode, Role, Subject, Verdict};
+use crate::reply::Reply;
+use crate::score::{Assessment, Context, Finding, Scorer};
+use crate::service::Snapshot;
+use crate::session::Recipient;
 use crate::untrusted::{Untrusted, json_line};
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
@@ -74,11 +78,10 @@ struct Report<'a> {
     verdict: &'a Verdict,
 }
 
-/// A configuration ready to judge.
+/// A configuration ready to judge: the same snapshot and functions the milter uses.
 struct Judge<'a> {
     check: &'a Check,
-    config: Config,
-    scorer: Scorer,
+    snapshot: Snapshot,
     now: jiff::Timestamp,
 }
 
@@ -95,9 +98,14 @@ impl Check {
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = jiff::Timestamp::now();
         let judge = Judge {
-            scorer: Scorer::new(config.trust.list.clone(), ScoreSettings::default()),
             check: self,
-            config,
+            snapshot: Snapshot {
+                scorer: Scorer::new(config.trust.list, config.scoring),
+                suffixes: config.trust.suffixes,
+                policy: config.policy,
+                gate: config.gate,
+                help: config.help,
+            },
             now,
         };
         match judge.all(BufWriter::new(io::stdout().lock())) {
@@ -131,26 +139,35 @@ impl Judge<'_> {
         Ok(suspicious)
     }
 
-    fn one(&self, recipient: &[u8], out: &mut impl Write) -> io::Result<bool> {
-        let at = recipient.iter().rposition(|byte| *byte == b'@');
-        let (local, name) = match at {
-            Some(at) => (
-                recipient.get(..at).unwrap_or_default(),
-                recipient.get(at + 1..).unwrap_or_default(),
-            ),
-            None => (&[][..], recipient),
+    /// Returns what the milter would make of `given`: an address, or a domain alone.
+    fn recipient(&self, given: &[u8]) -> Recipient {
+        let address = if given.contains(&b'@') {
+            Address::parse(given, &self.snapshot.suffixes)
+        } else {
+            let address = [b"postmaster@", given].concat();
+            Address::parse(&address, &self.snapshot.suffixes)
         };
-        let domain = Domain::parse(name, &self.config.trust.suffixes);
-        let assessment = match &domain {
-            Ok(domain) => self.scorer.assess(domain, &Context::default()),
-            Err(error) => self.scorer.assess_undecodable(name, error),
-        };
-        let ascii = domain.as_ref().ok().map(Domain::ascii);
-        let address = format!(
-            "{}@{}",
-            String::from_utf8_lossy(local),
-            ascii.map_or_else(|| String::from_utf8_lossy(name), Into::into)
-        );
+        Recipient {
+            args: Vec::new(),
+            address,
+            rewritten: None,
+        }
+    }
+
+    fn assess(&self, recipient: &Recipient) -> Assessment {
+        let nothing_known = Context::default();
+        let evidence = self.snapshot.assess(recipient, &nothing_known);
+        // Without evidence the milter asks no further; here the reader wants to know why.
+        evidence.unwrap_or_else(|| match recipient.address.host() {
+            Host::Domain(domain) => self.snapshot.scorer.assess(domain, &nothing_known),
+            _ => Assessment::unrelated(),
+        })
+    }
+
+    fn one(&self, given: &[u8], out: &mut impl Write) -> io::Result<bool> {
+        let recipient = self.recipient(given);
+        let assessment = self.assess(&recipient);
+        let address = recipient.canonical();
         let subject = Subject {
             sender: &self.check.sender,
             login: self.check.login.as_deref(),
@@ -162,11 +179,27 @@ impl Judge<'_> {
             },
             recipient: &address,
         };
-        let verdict = (self.config.policy).decide(&subject, &assessment, None, self.now);
+        let policy = &self.snapshot.policy;
+        let verdict = policy.decide(&subject, &assessment, None, self.now);
+        let domain = match recipient.address.host() {
+            Host::Domain(domain) => Some(domain),
+            _ => None,
+        };
         match self.check.format {
-            Format::Text => text(out, recipient, domain.as_ref().ok(), &assessment, &verdict)?,
+            Format::Text => {
+                text(out, given, domain, &assessment, &verdict)?;
+                if verdict.intended == Action::Reject {
+                    let reply = Reply::rejected(&address, &assessment, &self.snapshot.help);
+                    let Reply {
+                        code,
+                        enhanced,
+                        text,
+                    } = reply;
+                    writeln!(out, "  the sender reads: {code} {enhanced} {text}")?;
+                }
+            }
             Format::Tsv => {
-                out.write_all(recipient)?;
+                out.write_all(given)?;
                 let best = match &assessment.finding {
                     Finding::Trusted { entry } => entry.as_str(),
                     _ => assessment.best().map_or("-", |best| &best.trusted),
@@ -175,8 +208,8 @@ impl Judge<'_> {
             }
             Format::Json => {
                 let report = Report {
-                    recipient: &String::from_utf8_lossy(recipient),
-                    domain: ascii,
+                    recipient: &String::from_utf8_lossy(given),
+                    domain: domain.map(Domain::ascii),
                     assessment: &assessment,
                     verdict: &verdict,
                 };
@@ -216,17 +249,25 @@ fn text(
                     writeln!(
                         out,
                         "  looks like {}   {}",
-                        candidate.trusted, candidate.edit.marked
+                        candidate.trusted,
+                        Untrusted::text(&candidate.edit.marked)
                     )?;
                     for evidence in &candidate.evidence {
-                        writeln!(out, "    {:>+4}  {}", evidence.points, evidence.detail)?;
+                        writeln!(
+                            out,
+                            "    {:>+4}  {}",
+                            evidence.points,
+                            Untrusted::text(&evidence.detail)
+                        )?;
                     }
                     writeln!(out, "    {:>4}  of 100", candidate.score)?;
                 } else {
                     writeln!(
                         out,
                         "  or like {}   {}   {} of 100",
-                        candidate.trusted, candidate.edit.marked, candidate.score
+                        candidate.trusted,
+                        Untrusted::text(&candidate.edit.marked),
+                        candidate.score
                     )?;
                 }
             }

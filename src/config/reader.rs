@@ -201,7 +201,11 @@ impl Reader {
         }
         if self.untold > 0 {
             let nowhere = Position { line: 0, column: 0 };
-            let more = self.describe(nowhere, "", format!("{} further problems are not listed", self.untold));
+            let more = self.describe(
+                nowhere,
+                "",
+                format!("{} further problems are not listed", self.untold),
+            );
             self.problems.push(more);
         }
     }

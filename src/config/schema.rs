@@ -10,6 +10,7 @@ use crate::policy::{
     Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
 };
 use crate::public_suffix::PublicSuffixes;
+use crate::score::{Keyboard, ScoreSettings};
 use crate::service::quarantine::QuarantineSettings;
 use crate::session::Gate;
 
@@ -23,6 +24,12 @@ const ROLES: &[(&str, Role)] = &[
     ("submission", Role::Submission),
     ("local", Role::Local),
     ("relay", Role::Relay),
+];
+const KEYBOARDS: &[(&str, Keyboard)] = &[
+    ("qwerty", Keyboard::Qwerty),
+    ("qwertz", Keyboard::Qwertz),
+    ("azerty", Keyboard::Azerty),
+    ("dvorak", Keyboard::Dvorak),
 ];
 const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 /// Tempfail is for our own faults only, so no band has it.
@@ -66,6 +73,10 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         })
         .unwrap_or_default();
     let trust = Trust::load(r, &trusted, &public_suffix_list);
+    let mut section = r.sub(&mut top, "scoring");
+    let field = r.field(&mut section, "keyboard");
+    let keyboard = r.choice(field, KEYBOARDS).unwrap_or_default();
+    r.end(section);
     let gate = gate(r, &mut top);
     let policy = policy(r, &mut top);
     let mut section = r.sub(&mut top, "reply");
@@ -80,6 +91,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     Config {
         listeners,
         trust,
+        scoring: ScoreSettings { keyboard },
         gate,
         policy,
         help,
