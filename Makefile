@@ -22,6 +22,7 @@ test: lint ## everything CI runs: lints, all tests (real Postfix included), the 
 	    set -ex; \
 	    cargo test; \
 	fi
+	@set -x; cargo test --features fault-injection --test crash
 	@if [ -f milter.yaml ]; then set -x; cargo run --quiet --bin straymail -- check-config --config milter.yaml; \
 	    else echo "skipped: no milter.yaml yet"; fi
 

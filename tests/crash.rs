@@ -1,0 +1,262 @@
+//! `kill -9` at every step of holding, releasing and dropping: nothing lost, at most one
+//! duplicate for each kill.
+//!
+//! Needs the feature `fault-injection`; the steps run in a process of their own, which is this
+//! test binary again, told by `STRAYMAIL_FAULT` where to die.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod held;
+mod support;
+
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use held::{MESSAGE, at, files, hold, open};
+use straymail::service::quarantine::{Quarantine, QuarantineError};
+use straymail::store::{Entry, EntryFilter, EntryState, Verified};
+use support::sink::Sink;
+use support::wait_for;
+
+const SIGKILL: i32 = 9;
+
+/// The child process: does the one thing that the environment names.
+#[test]
+#[ignore = "run by the other tests in a process of its own"]
+fn child() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let port = variable("CRASH_PORT").parse().unwrap();
+    let quarantine = open(Path::new(&variable("CRASH_DIR")), port);
+    let only = || all(&quarantine).remove(0).id;
+    match variable("CRASH_STEP").as_str() {
+        "hold" => drop(hold(&quarantine, at(0))),
+        "release" => drop(quarantine.release(&only(), "child", at(100)).unwrap()),
+        "drop" => drop(
+            quarantine
+                .drop_entry(&only(), "typo", "child", at(100))
+                .unwrap(),
+        ),
+        other => panic!("no step {other}"),
+    }
+}
+
+fn start(step: &str, fault: &str, dir: &Path, port: u16) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored"])
+        .env("CRASH_DIR", dir)
+        .env("CRASH_PORT", port.to_string())
+        .env("CRASH_STEP", step)
+        .env("STRAYMAIL_FAULT", fault)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs the step in a child that dies at `fault`.
+fn die(step: &str, fault: &str, dir: &Path, port: u16) {
+    let status = start(step, fault, dir, port).wait().unwrap();
+    assert_eq!(
+        status.signal(),
+        Some(SIGKILL),
+        "{step} did not reach {fault}: {status}"
+    );
+}
+
+fn all(quarantine: &Quarantine) -> Vec<Entry> {
+    quarantine.entries(&EntryFilter::default(), at(0)).unwrap()
+}
+
+fn temporary(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("spool/tmp")).unwrap().count()
+}
+
+fn whole(quarantine: &Quarantine) {
+    let verified = quarantine.verify_audit(None).unwrap();
+    assert!(matches!(verified, Verified::Intact { .. }), "{verified:?}");
+}
+
+/// Killed while holding: the client was not answered, so it comes again.
+#[test]
+fn killed_while_holding_the_retry_finds_or_makes_exactly_one_entry() {
+    for (fault, kept, attempts) in [
+        ("hold.synced", 0, 1),
+        ("hold.renamed", 1, 2),
+        ("hold.recorded", 1, 2),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        die("hold", fault, dir.path(), sink.port());
+
+        let quarantine = open(dir.path(), sink.port());
+        assert_eq!(
+            all(&quarantine).len(),
+            kept,
+            "{fault}: entries after the crash"
+        );
+        assert_eq!(temporary(dir.path()), 0, "{fault}: stale files are removed");
+        let id = hold(&quarantine, at(10));
+        let entries = all(&quarantine);
+        assert_eq!(entries.len(), 1, "{fault}");
+        assert_eq!(
+            (&entries[0].id, entries[0].attempts),
+            (&id, attempts),
+            "{fault}"
+        );
+        let mut message = Vec::new();
+        quarantine
+            .message(&entries[0])
+            .unwrap()
+            .read_to_end(&mut message)
+            .unwrap();
+        assert_eq!(message, MESSAGE, "{fault}");
+        quarantine.release(&id, "tester", at(100)).unwrap();
+        assert_eq!(
+            (sink.deliveries().len(), files(dir.path())),
+            (1, 0),
+            "{fault}"
+        );
+        whole(&quarantine);
+    }
+}
+
+/// Killed while a finished entry is held again: the first release must not cost the new copy.
+#[test]
+fn killed_while_holding_again_the_new_copy_is_not_lost() {
+    for fault in ["hold.renamed", "hold.recorded"] {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        let quarantine = open(dir.path(), sink.port());
+        let id = hold(&quarantine, at(-1000));
+        quarantine
+            .drop_entry(&id, "typo", "tester", at(-900))
+            .unwrap();
+        drop(quarantine);
+        die("hold", fault, dir.path(), sink.port());
+
+        let quarantine = open(dir.path(), sink.port());
+        assert_eq!(
+            quarantine.detail(&id, at(1)).unwrap().entry.state,
+            EntryState::Pending,
+            "{fault}"
+        );
+        quarantine.release(&id, "tester", at(100)).unwrap();
+        assert_eq!(sink.deliveries().len(), 1, "{fault}");
+    }
+}
+
+/// Killed while releasing: after the lease somebody releases again.
+#[test]
+fn killed_while_releasing_it_is_delivered_once_or_at_most_twice() {
+    for (fault, deliveries, finished) in [
+        ("release.claimed", 1, false),
+        ("smtp.ehlo", 1, false),
+        ("smtp.sent", 1, false),
+        ("smtp.accepted", 2, false),
+        ("release.injected", 2, false),
+        ("release.marked", 1, true),
+        ("release.removed", 1, true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        let id = hold(&open(dir.path(), sink.port()), at(0));
+        die("release", fault, dir.path(), sink.port());
+
+        let quarantine = open(dir.path(), sink.port());
+        let early = quarantine.release(&id, "tester", at(101)).unwrap_err();
+        if finished {
+            assert!(
+                matches!(early, QuarantineError::Finished { .. }),
+                "{fault}: {early}"
+            );
+        } else {
+            assert!(
+                matches!(early, QuarantineError::BeingReleased { .. }),
+                "{fault}: {early}"
+            );
+            quarantine.release(&id, "tester", at(400)).unwrap();
+        }
+        let delivered = sink.wait(0, deliveries, std::time::Duration::from_secs(5));
+        assert_eq!(delivered.len(), deliveries, "{fault}");
+        assert!(
+            delivered.iter().all(|delivery| delivery.data == MESSAGE),
+            "{fault}"
+        );
+        assert_eq!(files(dir.path()), 0, "{fault}: the message file is gone");
+        whole(&quarantine);
+    }
+}
+
+#[test]
+fn killed_while_dropping_it_stays_dropped_and_its_file_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = hold(&open(dir.path(), 1), at(0));
+    die("drop", "drop.marked", dir.path(), 1);
+    assert_eq!(files(dir.path()), 1);
+    let quarantine = open(dir.path(), 1);
+    assert_eq!(
+        (quarantine.recovery().finished_removed, files(dir.path())),
+        (1, 0)
+    );
+    assert_eq!(
+        quarantine.detail(&id, at(200)).unwrap().entry.state,
+        EntryState::Dropped
+    );
+}
+
+/// One process hangs in the middle of a release while others try.
+#[test]
+fn while_one_process_releases_no_other_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start().unwrap();
+    let quarantine = open(dir.path(), sink.port());
+    let id = hold(&quarantine, at(0));
+    let mut hanging = start("release", "smtp.sent:hang", dir.path(), sink.port());
+    let claimed = wait_for("the claim", || {
+        let state = quarantine.detail(&id, at(100))?.entry.state;
+        Ok((state == EntryState::Releasing).then_some(()))
+    });
+    let second = start("release", "", dir.path(), sink.port())
+        .wait()
+        .unwrap();
+    hanging.kill().unwrap();
+    hanging.wait().unwrap();
+    claimed.unwrap();
+    assert!(!second.success(), "the second release was refused");
+    assert_eq!(sink.deliveries().len(), 0);
+    quarantine.release(&id, "tester", at(400)).unwrap();
+    assert_eq!(sink.deliveries().len(), 1);
+}
+
+/// Killed at random moments, with a retry after each: holds and releases of the same message.
+#[test]
+fn killed_at_random_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start().unwrap();
+    let mut kills = 0;
+    for round in 0..40_u64 {
+        let step = if round % 2 == 0 { "hold" } else { "release" };
+        let mut child = start(step, "", dir.path(), sink.port());
+        // Spread over the few milliseconds that a child lives.
+        std::thread::sleep(std::time::Duration::from_micros(round * 977 % 25_000));
+        let _ = child.kill();
+        kills += usize::from(child.wait().unwrap().signal() == Some(SIGKILL));
+    }
+    let quarantine = open(dir.path(), sink.port());
+    let id = hold(&quarantine, at(0));
+    let before = sink.deliveries().len();
+    quarantine.release(&id, "tester", at(100_000)).unwrap();
+    assert_eq!(sink.deliveries().len(), before + 1);
+    assert_eq!(
+        (
+            all(&quarantine).len(),
+            files(dir.path()),
+            temporary(dir.path())
+        ),
+        (1, 0, 0)
+    );
+    whole(&quarantine);
+    println!("{kills} of 40 children were killed, {before} messages delivered before the last");
+}
