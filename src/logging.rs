@@ -182,8 +182,8 @@ impl Facts {
     }
 }
 
-/// A longer value is cut; no event of ours has one.
-const LONGEST: usize = 2048;
+/// A longer value is cut. The longest of ours are the problems of a configuration not reloaded.
+const LONGEST: usize = 16 * 1024;
 
 impl Serializer for Facts {
     fn emit_arguments(&mut self, key: Key, value: &fmt::Arguments<'_>) -> slog::Result {
@@ -568,7 +568,7 @@ mod tests {
             LogFormat::Text,
             |log| info!(log, "x"; "v" => "y".repeat(100_000)),
         );
-        assert!(line.ends_with("yyy…(+97952 bytes)\"\n"), "{}", line.len());
+        assert!(line.ends_with("yyy…(+83616 bytes)\"\n"), "{}", line.len());
     }
 
     proptest! {

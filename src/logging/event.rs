@@ -8,13 +8,35 @@ use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, debug, error, info, o, warn};
 
+use crate::logging::RateLimit;
 use crate::policy::{Action, Mode, OnError};
 use crate::session::{Change, Judged};
 use crate::store::EntryId;
 use crate::untrusted::Untrusted;
+
+/// Trouble that many clients, or one that does not give up, can cause over and over. Enough
+/// lines are written to see what it is; the next one tells how many were not.
+const fn trouble() -> RateLimit {
+    RateLimit::new(20, Duration::from_secs(60))
+}
+
+static FAULTS: RateLimit = trouble();
+static NOT_RECORDED: RateLimit = trouble();
+static PANICKED: RateLimit = trouble();
+static PANICS: RateLimit = trouble();
+static CHANGES_FAILED: RateLimit = trouble();
+static NOT_ACCEPTED: RateLimit = trouble();
+
+/// Returns `None` when the event must not be logged now, else how many were not logged since
+/// the last one, if any.
+fn admit(limit: &RateLimit) -> Option<Option<u64>> {
+    let suppressed = limit.admit(Instant::now())?;
+    Some((suppressed > 0).then_some(suppressed))
+}
 
 /// What passed since the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,26 +121,46 @@ pub fn held(log: &Logger, session: &str, queue_id: Option<&str>, entries: &[Entr
 
 /// Straymail failed; `on_error` decides.
 pub fn fault(log: &Logger, session: &str, what: &str, on_error: OnError, error: &dyn Error) {
+    let Some(suppressed) = admit(&FAULTS) else {
+        return;
+    };
     error!(log, "fault";
         "what" => what,
         "session" => session,
         "on_error" => %on_error,
         "error" => chain(error),
+        "suppressed" => suppressed,
     );
 }
 
 /// A verdict could not be written to the audit record.
 pub fn not_recorded(log: &Logger, session: &str, error: &dyn Error) {
-    error!(log, "verdict not recorded"; "session" => session, "error" => chain(error));
+    let Some(suppressed) = admit(&NOT_RECORDED) else {
+        return;
+    };
+    error!(log, "verdict not recorded";
+        "session" => session,
+        "error" => chain(error),
+        "suppressed" => suppressed,
+    );
 }
 
 /// A callback panicked; its session is tempfailed.
 pub fn panicked(log: &Logger, session: &str) {
-    error!(log, "internal error, session deferred"; "session" => session);
+    let Some(suppressed) = admit(&PANICKED) else {
+        return;
+    };
+    error!(log, "internal error, session deferred";
+        "session" => session,
+        "suppressed" => suppressed,
+    );
 }
 
 /// The MTA did not take a change at the end of a message.
 pub fn change_failed(log: &Logger, session: &str, change: &Change, error: &dyn Error) {
+    let Some(suppressed) = admit(&CHANGES_FAILED) else {
+        return;
+    };
     let change = match change {
         Change::DeleteRecipient(path) => format!("delete recipient {}", Untrusted(path)),
         Change::AddHeader { name, .. } => format!("add header {name}"),
@@ -128,12 +170,20 @@ pub fn change_failed(log: &Logger, session: &str, change: &Change, error: &dyn E
         "session" => session,
         "change" => change,
         "error" => chain(error),
+        "suppressed" => suppressed,
     );
 }
 
 /// A connection could not be accepted.
 pub fn not_accepted(log: &Logger, socket: &str, error: &std::io::Error) {
-    warn!(log, "connection not accepted"; "socket" => socket, "error" => %error);
+    let Some(suppressed) = admit(&NOT_ACCEPTED) else {
+        return;
+    };
+    warn!(log, "connection not accepted";
+        "socket" => socket,
+        "error" => %error,
+        "suppressed" => suppressed,
+    );
 }
 
 /// An MTA connected.
@@ -208,7 +258,14 @@ pub fn stopped(log: &Logger, counts: &Counts, cut_off: usize) {
 
 /// A panic, before its session is deferred.
 pub fn panic_at(log: &Logger, place: &str, message: &str) {
-    error!(log, "internal error"; "place" => place, "message" => message);
+    let Some(suppressed) = admit(&PANICS) else {
+        return;
+    };
+    error!(log, "internal error";
+        "place" => place,
+        "message" => message,
+        "suppressed" => suppressed,
+    );
 }
 
 /// Returns an error with its causes, `what: why: why`.
