@@ -128,11 +128,13 @@ pub(super) fn time(at: Timestamp) -> String {
 
 /// Returns the domain in both spellings, `аrmy.mil/xn--rmy-5cd.mil`, when they differ.
 pub(super) fn both_spellings(ascii: &str) -> String {
-    let (unicode, _) = idna::domain_to_unicode(ascii);
-    if unicode == ascii {
-        return Untrusted::text(ascii).to_string();
+    match idna::domain_to_unicode(ascii) {
+        (unicode, Ok(())) if unicode != ascii => {
+            format!("{}/{}", Untrusted::text(&unicode), Untrusted::text(ascii))
+        }
+        // What cannot be decoded has one spelling only.
+        _ => Untrusted::text(ascii).to_string(),
     }
-    format!("{}/{}", Untrusted::text(&unicode), Untrusted::text(ascii))
 }
 
 /// Returns the address (`local@domain`) with its domain in both spellings.
