@@ -1,6 +1,7 @@
 //! What straymail does: judge, hold, release, drop, approve. Milter, CLI and web call it.
 
 pub mod conversation;
+pub mod decide;
 pub mod judge;
 pub mod quarantine;
 

@@ -7,8 +7,10 @@
 
 mod approval;
 mod audit;
+mod decision;
 mod entry;
 mod id;
+mod notice;
 mod schema;
 
 use std::fs::{File, OpenOptions};
@@ -24,6 +26,7 @@ use rustix::fs::FlockOperation;
 
 pub use approval::{Approval, NewApproval, Origin};
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
+pub use decision::PendingDecision;
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};
 

@@ -470,6 +470,8 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     });
     let field = r.field(&mut section, "approval_for");
     let approval_for = span(r, field, 60, 86_400);
+    let field = r.field(&mut section, "remember_for");
+    let remember_for = span(r, field, 86_400, 10 * 365 * 86_400);
     let field = r.field(&mut section, "lease");
     let lease = span(r, field, 10, 3600);
     r.end(section);
@@ -480,6 +482,7 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
         release_target: release_to.unwrap_or(default.release_target),
         helo: helo.unwrap_or(default.helo),
         approval_for: approval_for.unwrap_or(default.approval_for),
+        remember_for: remember_for.unwrap_or(default.remember_for),
         lease: lease.unwrap_or(default.lease),
     }
 }

@@ -144,9 +144,9 @@ pub struct EntryDetail {
 /// The quarantine of one state directory. Shared by threads; every call may block on the disk.
 #[derive(Debug)]
 pub struct Quarantine {
-    settings: QuarantineSettings,
+    pub(super) settings: QuarantineSettings,
     spool: Spool,
-    store: Store,
+    pub(super) store: Store,
     recovery: Recovery,
 }
 
@@ -520,7 +520,7 @@ impl Quarantine {
     }
 
     /// Removes the message file of an entry unless another entry still needs it.
-    fn remove_if_finished(&self, entry: &Entry) -> Result<(), QuarantineError> {
+    pub(super) fn remove_if_finished(&self, entry: &Entry) -> Result<(), QuarantineError> {
         let Some(key) = crate::spool::MessageKey::from_hex(&entry.message.key) else {
             return Ok(());
         };
@@ -542,7 +542,7 @@ fn settle(entry: &mut Entry, now: Timestamp) {
     }
 }
 
-fn require(ledger: &Ledger<'_>, id: &EntryId) -> Result<Entry, QuarantineError> {
+pub(super) fn require(ledger: &Ledger<'_>, id: &EntryId) -> Result<Entry, QuarantineError> {
     ledger
         .entry(id)?
         .ok_or_else(|| QuarantineError::NoEntry(IdPrefix::from(id)))
@@ -634,7 +634,7 @@ fn held_event(
 }
 
 /// Returns an event about an entry.
-fn about(entry: &Entry, kind: EventKind, actor: &str) -> AuditEvent {
+pub(super) fn about(entry: &Entry, kind: EventKind, actor: &str) -> AuditEvent {
     AuditEvent {
         entry: Some(entry.id.clone()),
         session: Some(entry.message.session.clone()),

@@ -41,8 +41,14 @@ pub enum EventKind {
     Observed,
     /// A recipient with evidence passed because it is approved.
     Approved,
+    /// The sender was told, or it was noted why not.
+    Notified,
+    /// The sender decided.
+    Decided,
     /// An entry was handed to the MTA.
     Released,
+    /// An entry was handed to the MTA for the address the sender meant.
+    Corrected,
     /// An entry could not be handed to the MTA.
     ReleaseFailed,
     /// An entry was thrown away by decision.
@@ -61,7 +67,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 16] = [
+    pub const ALL: [EventKind; 19] = [
         EventKind::Rejected,
         EventKind::Held,
         EventKind::Noted,
@@ -70,7 +76,10 @@ impl EventKind {
         EventKind::Tempfailed,
         EventKind::Observed,
         EventKind::Approved,
+        EventKind::Notified,
+        EventKind::Decided,
         EventKind::Released,
+        EventKind::Corrected,
         EventKind::ReleaseFailed,
         EventKind::Dropped,
         EventKind::Expired,
@@ -91,7 +100,10 @@ impl EventKind {
             EventKind::Tempfailed => "tempfailed",
             EventKind::Observed => "observed",
             EventKind::Approved => "approved",
+            EventKind::Notified => "notified",
+            EventKind::Decided => "decided",
             EventKind::Released => "released",
+            EventKind::Corrected => "corrected",
             EventKind::ReleaseFailed => "release-failed",
             EventKind::Dropped => "dropped",
             EventKind::Expired => "expired",

@@ -223,7 +223,7 @@ pub struct EntryFilter {
     pub limit: Option<u32>,
 }
 
-const COLUMNS: &str = "entry.id, entry.state, entry.path, entry.address, entry.domain, entry.score, \
+pub(super) const COLUMNS: &str = "entry.id, entry.state, entry.path, entry.address, entry.domain, entry.score, \
      entry.suggestion, entry.rule, entry.attempts, entry.held_at, entry.changed_at, entry.grace_until, \
      entry.lease_until, entry.last_error, message.key, message.digest, message.size, message.sender, \
      message.sender_address, message.subject, message.session, message.queue_id, message.received_at \
@@ -337,6 +337,9 @@ impl Ledger<'_> {
                 ],
             )
             .map_err(error)?;
+        if !waits {
+            self.start_anew(&new.id)?;
+        }
         Ok(if waits {
             Stored::Again { attempts }
         } else {
@@ -591,7 +594,7 @@ pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Op
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
 }
 
-fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+pub(super) fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let octets = |column| row.get::<_, Vec<u8>>(column).map(Octets::from);
     Ok(Entry {
         id: row.get(0)?,

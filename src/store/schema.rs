@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{StoreError, classify};
 
 /// Step `n` (from 0) leads from version `n` to `n + 1`. Steps that were released never change.
-const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Brings the database to the present version.
 ///
@@ -56,7 +56,10 @@ mod tests {
         let error = migrate(&mut connection, Path::new("/q.db")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/q.db has schema version 99, this straymail knows up to 1; use the newer straymail"
+            format!(
+                "/q.db has schema version 99, this straymail knows up to {}; use the newer straymail",
+                STEPS.len()
+            )
         );
     }
 
@@ -68,6 +71,25 @@ mod tests {
         let version: i64 = connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .unwrap();
-        assert_eq!(version, 1);
+        assert_eq!(usize::try_from(version).unwrap(), STEPS.len());
+    }
+
+    #[test]
+    fn every_older_version_is_brought_up() {
+        for older in 0..STEPS.len() {
+            let mut connection = Connection::open_in_memory().unwrap();
+            for step in &STEPS[..older] {
+                connection.execute_batch(step).unwrap();
+            }
+            connection
+                .pragma_update(None, "user_version", i64::try_from(older).unwrap())
+                .unwrap();
+            migrate(&mut connection, Path::new("/q.db")).unwrap();
+            connection
+                .query_row("SELECT count(*) FROM entry, notice, decision", [], |_| {
+                    Ok(())
+                })
+                .unwrap();
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! and the mark can send the message once more, which is the only safe side to err on.
 
 use std::error::Error;
+use std::io::Read as _;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -71,18 +72,44 @@ impl Quarantine {
         actor: &str,
         now: Timestamp,
     ) -> Result<Released, QuarantineError> {
+        self.send(id, None, actor, now)
+    }
+
+    /// Hands the entry to the MTA for `corrected` (`local@domain`), the recipient its sender
+    /// meant. That copy alone says so in a header. It gets no approval: the milter judges the
+    /// new address like any other.
+    ///
+    /// # Errors
+    /// As [`Quarantine::release`].
+    pub fn correct(
+        &self,
+        id: &EntryId,
+        corrected: &str,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Released, QuarantineError> {
+        self.send(id, Some(corrected), actor, now)
+    }
+
+    fn send(
+        &self,
+        id: &EntryId,
+        corrected: Option<&str>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Released, QuarantineError> {
         let started = Instant::now();
         let clock = || now.saturating_add(started.elapsed()).unwrap_or(now);
-        let (claim, entry, approval) = self.claim(id, actor, now)?;
+        let (claim, entry, approval) = self.claim(id, corrected.is_none(), actor, now)?;
         fault::point("release.claimed");
-        match self.deliver(&entry) {
+        match self.deliver(&entry, corrected) {
             Ok(accepted) => {
                 fault::point("release.injected");
-                self.delivered(&claim, &entry, accepted, actor, clock())
+                self.delivered(&claim, &entry, corrected, accepted, actor, clock())
             }
             Err(error) => {
                 let why = chain(&error);
-                self.not_delivered(&claim, &entry, &approval, &why, actor, clock())?;
+                self.not_delivered(&claim, &entry, approval.as_ref(), &why, actor, clock())?;
                 Err(QuarantineError::NotReleased {
                     id: id.clone(),
                     why,
@@ -94,14 +121,18 @@ impl Quarantine {
     fn claim(
         &self,
         id: &EntryId,
+        approve: bool,
         actor: &str,
         now: Timestamp,
-    ) -> Result<(Claim, Entry, Approval), QuarantineError> {
+    ) -> Result<(Claim, Entry, Option<Approval>), QuarantineError> {
         self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
             let Some(claim) = ledger.claim(id, now, self.settings.lease)? else {
                 return Err(not_waiting(entry));
             };
+            if !approve {
+                return Ok((claim, entry, None));
+            }
             let approval = NewApproval {
                 sender: Some(entry.message.sender_address.clone()),
                 recipient: entry.address.clone(),
@@ -113,11 +144,12 @@ impl Quarantine {
                 reason: format!("release of entry {id}"),
                 origin: Origin::Release(id.clone()),
             };
-            Ok((claim, entry, ledger.put_approval(&approval, now)?))
+            let approval = ledger.put_approval(&approval, now)?;
+            Ok((claim, entry, Some(approval)))
         })
     }
 
-    fn deliver(&self, entry: &Entry) -> Result<Accepted, DeliverError> {
+    fn deliver(&self, entry: &Entry, corrected: Option<&str>) -> Result<Accepted, DeliverError> {
         let message = self
             .message(entry)
             .map_err(|error| DeliverError::Message(Box::new(error)))?;
@@ -126,24 +158,50 @@ impl Quarantine {
             .recipients
             .iter()
             .find(|recipient| recipient.path == entry.path);
+        let settings = self.settings.smtp();
         let delivery = Delivery {
             sender: envelope.sender.as_bytes(),
             sender_args: &envelope.sender_args,
             recipient: entry.path.as_bytes(),
             recipient_args: recipient.map_or(&[], |recipient| &recipient.args),
         };
-        Ok(smtp::inject(&self.settings.smtp(), &delivery, message)?)
+        let Some(corrected) = corrected else {
+            return Ok(smtp::inject(&settings, &delivery, message)?);
+        };
+        // ORCPT names the address the sender did not mean; the other arguments stay.
+        let recipient_args: Vec<Octets> = (delivery.recipient_args.iter())
+            .filter(|arg| !is_orcpt(arg.as_bytes()))
+            .cloned()
+            .collect();
+        let delivery = Delivery {
+            recipient: corrected.as_bytes(),
+            recipient_args: &recipient_args,
+            ..delivery
+        };
+        let note = format!(
+            "X-Straymail-Corrected: addressed to {}\r\n",
+            ascii(&entry.address)
+        );
+        Ok(smtp::inject(
+            &settings,
+            &delivery,
+            note.as_bytes().chain(message),
+        )?)
     }
 
     fn delivered(
         &self,
         claim: &Claim,
         entry: &Entry,
+        corrected: Option<&str>,
         accepted: Accepted,
         actor: &str,
         now: Timestamp,
     ) -> Result<Released, QuarantineError> {
-        let mut detail = format!("MTA: {}", accepted.reply);
+        let mut detail = match corrected {
+            Some(corrected) => format!("sent to {corrected}; MTA: {}", accepted.reply),
+            None => format!("MTA: {}", accepted.reply),
+        };
         if !accepted.left_out.is_empty() {
             let left_out: Vec<String> = accepted.left_out.iter().map(Octets::to_string).collect();
             detail.push_str(&format!(
@@ -151,15 +209,20 @@ impl Quarantine {
                 left_out.join(" ")
             ));
         }
+        let kind = match corrected {
+            Some(_) => EventKind::Corrected,
+            None => EventKind::Released,
+        };
         let event = AuditEvent {
             detail: Some(detail),
-            ..about(entry, EventKind::Released, actor)
+            ..about(entry, kind, actor)
         };
         let mark = || {
             self.store.write(Durability::Synced, |ledger| {
                 // Not ours any more when the client handed the same message in again
                 // meanwhile: that copy stays open, and the delivery is recorded all the same.
                 ledger.mark_released(claim, now)?;
+                ledger.remove_decision(&entry.id)?;
                 ledger.append_audit(&event, now)?;
                 Ok::<_, StoreError>(())
             })
@@ -184,14 +247,16 @@ impl Quarantine {
         &self,
         claim: &Claim,
         entry: &Entry,
-        approval: &Approval,
+        approval: Option<&Approval>,
         why: &str,
         actor: &str,
         now: Timestamp,
     ) -> Result<(), QuarantineError> {
         self.store.write(Durability::Synced, |ledger| {
             ledger.mark_not_released(claim, why, now)?;
-            ledger.remove_approval(&approval.id)?;
+            if let Some(approval) = approval {
+                ledger.remove_approval(&approval.id)?;
+            }
             let event = AuditEvent {
                 detail: Some(why.to_owned()),
                 ..about(entry, EventKind::ReleaseFailed, actor)
@@ -200,4 +265,19 @@ impl Quarantine {
             Ok(())
         })
     }
+}
+
+fn is_orcpt(arg: &[u8]) -> bool {
+    arg.get(..6)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"ORCPT="))
+}
+
+/// Returns `text` with `?` for what a header field cannot hold.
+fn ascii(text: &str) -> String {
+    (text.chars())
+        .map(|c| match c {
+            ' '..='~' => c,
+            _ => '?',
+        })
+        .collect()
 }

@@ -24,6 +24,9 @@ pub struct QuarantineSettings {
     /// Life of the approval a release makes. Default 15 min: long enough for an after-queue
     /// filter that hands the message to straymail once more.
     pub approval_for: Duration,
+    /// Life of the approval a sender makes by asking not to be asked again. Default 180 days:
+    /// half a year shows whether it still is a habit.
+    pub remember_for: Duration,
     /// How long a release may take before another may try. Default 5 min.
     pub lease: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for QuarantineSettings {
             release_target: Target::Tcp("127.0.0.1:25".to_owned()),
             helo: "localhost".to_owned(),
             approval_for: Duration::from_secs(15 * 60),
+            remember_for: Duration::from_secs(180 * 86_400),
             lease: Duration::from_secs(5 * 60),
         }
     }

@@ -1,0 +1,172 @@
+//! The sender's decision about a held recipient: send, cancel or correct.
+//!
+//! Replies to a notice and the confirm page come here alike. A decision is one synced
+//! transaction; the worker carries `send` and `correct` out a moment later, so nobody waits
+//! for the MTA. The first decision counts, whoever made it: sender, reviewer or expiry.
+
+use jiff::Timestamp;
+
+use super::quarantine::{Quarantine, QuarantineError, about, require};
+use crate::store::{
+    AuditEvent, Durability, Entry, EntryId, EntryState, EventKind, NewApproval, Origin, StoreError,
+};
+
+/// What a sender decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of the message.
+    pub choice: Choice,
+    /// Whether to ask again next time.
+    pub remember: Remember,
+}
+
+/// What becomes of a held message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The address is right: deliver.
+    Send,
+    /// Do not deliver.
+    Cancel,
+    /// Deliver to this address (`local@domain`) instead; the milter judges it anew.
+    Correct(String),
+}
+
+/// For what a sender does not want to be asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Remember {
+    /// Ask again.
+    #[default]
+    Not,
+    /// Not about this recipient.
+    Recipient,
+    /// Not about any recipient at this domain.
+    Domain,
+}
+
+/// Why a decision does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// Somebody decided before, or the entry is finished.
+    #[error("the message to {address} was already decided: {how}")]
+    Decided {
+        /// The held recipient.
+        address: String,
+        /// What it came to.
+        how: String,
+    },
+    /// The corrected address is none.
+    #[error("{0:?} is not an address; write one like name@example.org")]
+    NotAnAddress(String),
+    /// The quarantine refused.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
+}
+
+impl From<StoreError> for DecideError {
+    fn from(error: StoreError) -> Self {
+        DecideError::Quarantine(error.into())
+    }
+}
+
+impl Quarantine {
+    /// Notes what the sender of `id` decided. `actor` says who that is and how we know:
+    /// `sender anna@example.org (login anna)`.
+    ///
+    /// # Errors
+    /// [`DecideError::Decided`] when it is too late. Nothing has changed then.
+    pub fn decide(
+        &self,
+        id: &EntryId,
+        decision: &Decision,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Entry, DecideError> {
+        if let Choice::Correct(address) = &decision.choice {
+            check_address(address)?;
+        }
+        let entry = self.store.write(Durability::Synced, |ledger| {
+            let entry = require(ledger, id)?;
+            let settled = match entry.state {
+                EntryState::Pending | EntryState::Held => None,
+                EntryState::Releasing => Some("it is being sent".to_owned()),
+                state => Some(format!("{state} at {:.0}", entry.changed_at)),
+            };
+            let fresh = match (&settled, &decision.choice) {
+                (Some(_), _) => false,
+                (None, Choice::Cancel) => {
+                    ledger.decision(id)?.is_none()
+                        && ledger.discard(id, EntryState::Dropped, now)?
+                }
+                (None, Choice::Send) => ledger.put_decision(id, None, actor, now)?,
+                (None, Choice::Correct(to)) => ledger.put_decision(id, Some(to), actor, now)?,
+            };
+            if !fresh {
+                return Err(DecideError::Decided {
+                    address: entry.address,
+                    how: settled.unwrap_or_else(|| "it is about to be sent".to_owned()),
+                });
+            }
+            if let Some(approval) = self.remembered(&entry, decision, actor, now) {
+                ledger.put_approval(&approval, now)?;
+            }
+            let event = AuditEvent {
+                detail: Some(in_words(decision)),
+                ..about(&entry, EventKind::Decided, actor)
+            };
+            ledger.append_audit(&event, now)?;
+            Ok(require(ledger, id)?)
+        })?;
+        self.remove_if_finished(&entry)?;
+        Ok(entry)
+    }
+
+    fn remembered(
+        &self,
+        entry: &Entry,
+        decision: &Decision,
+        actor: &str,
+        now: Timestamp,
+    ) -> Option<NewApproval> {
+        let recipient = match (&decision.choice, decision.remember) {
+            (Choice::Send, Remember::Recipient) => entry.address.clone(),
+            (Choice::Send, Remember::Domain) => entry.domain.clone(),
+            _ => return None,
+        };
+        Some(NewApproval {
+            sender: Some(entry.message.sender_address.clone()),
+            recipient,
+            expires_at: now.saturating_add(self.settings.remember_for).ok(),
+            owner: actor.to_owned(),
+            reason: "the sender asked not to be asked again".to_owned(),
+            origin: Origin::Release(entry.id.clone()),
+        })
+    }
+}
+
+fn in_words(decision: &Decision) -> String {
+    let choice = match &decision.choice {
+        Choice::Send => "send".to_owned(),
+        Choice::Cancel => "cancel".to_owned(),
+        Choice::Correct(to) => format!("correct to {to}"),
+    };
+    match decision.remember {
+        Remember::Not => choice,
+        Remember::Recipient => format!("{choice}, do not ask again about this address"),
+        Remember::Domain => format!("{choice}, do not ask again about this domain"),
+    }
+}
+
+/// A corrected address goes into a RCPT command: a plain `local@domain` and nothing else.
+fn check_address(address: &str) -> Result<(), DecideError> {
+    let plain = |c: char| c.is_alphanumeric() || ".!#$&'*+-/=?^_`{|}~@".contains(c);
+    let (local, domain) = address.rsplit_once('@').unwrap_or_default();
+    if local.is_empty()
+        || local.contains('@')
+        || !domain.contains('.')
+        || address.len() > 254
+        || !address.chars().all(plain)
+    {
+        return Err(DecideError::NotAnAddress(address.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What senders decided and the worker has yet to carry out.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::{EntryId, Ledger, StoreError};
+
+/// A decision waiting for the worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingDecision {
+    /// About which entry.
+    pub entry: EntryId,
+    /// The address (`local@domain`) to send to instead; `None` to send as addressed.
+    pub corrected: Option<String>,
+    /// Who decided.
+    pub actor: String,
+    /// How often it was tried to carry out.
+    pub tries: u32,
+}
+
+impl Ledger<'_> {
+    /// Notes a decision; `false` when there is one already.
+    pub fn put_decision(
+        &self,
+        id: &EntryId,
+        corrected: Option<&str>,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let changed = self
+            .connection
+            .execute(
+                "INSERT INTO decision (entry, corrected, actor, decided_at, tries, next_try)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?4) ON CONFLICT (entry) DO NOTHING",
+                params![id, corrected, actor, now.as_millisecond()],
+            )
+            .map_err(|error| self.error(error))?;
+        Ok(changed == 1)
+    }
+
+    /// Returns the decision about an entry that is not yet carried out.
+    pub fn decision(&self, id: &EntryId) -> Result<Option<PendingDecision>, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT entry, corrected, actor, tries FROM decision WHERE entry = ?1",
+                [id],
+                read_decision,
+            )
+            .optional()
+            .map_err(|error| self.error(error))
+    }
+
+    /// Returns decisions to carry out now, oldest first, at most `limit`.
+    pub fn due_decisions(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PendingDecision>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT entry, corrected, actor, tries FROM decision WHERE next_try <= ?1
+                 ORDER BY decided_at LIMIT ?2",
+            )
+            .map_err(error)?;
+        let rows = statement
+            .query_map(params![now.as_millisecond(), limit], read_decision)
+            .map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
+    }
+
+    /// Notes that a decision is to be tried again.
+    pub fn postpone_decision(
+        &self,
+        id: &EntryId,
+        why: &str,
+        next_try: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .execute(
+                "UPDATE decision SET tries = tries + 1, next_try = ?3, last_error = ?2 WHERE entry = ?1",
+                params![id, why, next_try.as_millisecond()],
+            )
+            .map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    /// Removes the decision about an entry: it was carried out or cannot be.
+    pub fn remove_decision(&self, id: &EntryId) -> Result<(), StoreError> {
+        self.connection
+            .execute("DELETE FROM decision WHERE entry = ?1", [id])
+            .map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    /// Forgets notice and decision of an entry that is opened again.
+    pub(super) fn start_anew(&self, id: &EntryId) -> Result<(), StoreError> {
+        self.remove_decision(id)?;
+        self.connection
+            .execute("DELETE FROM notice WHERE entry = ?1", [id])
+            .map_err(|error| self.error(error))?;
+        Ok(())
+    }
+}
+
+fn read_decision(row: &rusqlite::Row<'_>) -> rusqlite::Result<PendingDecision> {
+    Ok(PendingDecision {
+        entry: row.get(0)?,
+        corrected: row.get(1)?,
+        actor: row.get(2)?,
+        tries: row.get(3)?,
+    })
+}

@@ -1,0 +1,78 @@
+//! Which entries their senders were told of, and which are still to be told.
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::entry::{COLUMNS, read_entry};
+use super::{Entry, EntryId, Ledger, StoreError};
+
+impl Ledger<'_> {
+    /// Returns held entries whose notice is due, oldest first, at most `limit`.
+    pub fn due_notices(&self, now: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} LEFT JOIN notice ON notice.entry = entry.id
+                 WHERE entry.state = 'held'
+                     AND (notice.entry IS NULL OR (notice.outcome IS NULL AND notice.next_try <= ?1))
+                     AND NOT EXISTS (SELECT 1 FROM decision WHERE decision.entry = entry.id)
+                 ORDER BY entry.held_at LIMIT ?2"
+            ))
+            .map_err(error)?;
+        let rows = statement
+            .query_map(params![now.as_millisecond(), limit], read_entry)
+            .map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
+    }
+
+    /// Notes how the notice about `id` ended: `sent`, or why there is none.
+    pub fn finish_notice(
+        &self,
+        id: &EntryId,
+        addressee: &str,
+        outcome: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.connection
+            .execute(
+                "INSERT INTO notice (entry, outcome, addressee, tries, next_try) VALUES (?1, ?2, ?3, 1, ?4)
+                 ON CONFLICT (entry) DO UPDATE SET outcome = ?2, addressee = ?3, tries = tries + 1,
+                     next_try = ?4, last_error = NULL",
+                params![id, outcome, addressee, now.as_millisecond()],
+            )
+            .map_err(|error| self.error(error))?;
+        Ok(())
+    }
+
+    /// Notes that the notice about `id` is to be tried again at `next_try`; returns how often
+    /// it was tried.
+    pub fn postpone_notice(
+        &self,
+        id: &EntryId,
+        addressee: &str,
+        why: &str,
+        next_try: Timestamp,
+    ) -> Result<u32, StoreError> {
+        self.connection
+            .query_row(
+                "INSERT INTO notice (entry, addressee, tries, next_try, last_error) VALUES (?1, ?2, 1, ?4, ?3)
+                 ON CONFLICT (entry) DO UPDATE SET tries = tries + 1, next_try = ?4, last_error = ?3
+                 RETURNING tries",
+                params![id, addressee, why, next_try.as_millisecond()],
+                |row| row.get(0),
+            )
+            .map_err(|error| self.error(error))
+    }
+
+    /// Returns how many notices went to `addressee` since `since`.
+    pub fn notices_since(&self, addressee: &str, since: Timestamp) -> Result<u32, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT count(*) FROM notice WHERE addressee = ?1 AND outcome = 'sent' AND next_try >= ?2",
+                params![addressee, since.as_millisecond()],
+                |row| row.get(0),
+            )
+            .map_err(|error| self.error(error))
+    }
+}
