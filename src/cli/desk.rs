@@ -137,12 +137,12 @@ pub(super) fn both_spellings(ascii: &str) -> String {
     }
 }
 
-/// Returns the address (`local@domain`) with its domain in both spellings.
+/// Returns the address (`local@domain`, or a domain alone) with its domain in both spellings.
 pub(super) fn address(address: &str) -> String {
     match address.rsplit_once('@') {
         Some((local, domain)) => format!("{}@{}", Untrusted::text(local), both_spellings(domain)),
         None if address.is_empty() => "<>".to_owned(),
-        None => Untrusted::text(address).to_string(),
+        None => both_spellings(address),
     }
 }
 
@@ -242,6 +242,8 @@ mod tests {
             address("carl@xn--rmy-5cd.mil"),
             "carl@аrmy.mil/xn--rmy-5cd.mil"
         );
+        assert_eq!(address("xn--rmy-5cd.mil"), "аrmy.mil/xn--rmy-5cd.mil");
+        assert_eq!(address(".ml"), ".ml");
         assert_eq!(address(""), "<>");
         assert_eq!(
             address("a\u{1b}[2J@b\u{202e}.c"),

@@ -348,9 +348,9 @@ fn facts(entry: &Entry, held: Option<&Held>, out: &mut dyn io::Write) -> io::Res
     fact(
         "held",
         format!(
-            "{}, handed in {} time(s)",
+            "{}, handed in {}",
             time(entry.held_at),
-            entry.attempts
+            times(entry.attempts)
         ),
     )?;
     fact("from", entry.message.sender.to_string())?;
@@ -395,6 +395,15 @@ fn facts(entry: &Entry, held: Option<&Held>, out: &mut dyn io::Write) -> io::Res
         fact("queue id", Untrusted::text(queue_id).to_string())?;
     }
     fact("size", format!("{} octets", entry.message.size))
+}
+
+/// Returns `once`, `3 times`.
+fn times(count: u32) -> String {
+    if count == 1 {
+        "once".to_owned()
+    } else {
+        format!("{count} times")
+    }
 }
 
 fn explanation(detail: &EntryDetail, out: &mut dyn io::Write) -> io::Result<()> {
