@@ -6,6 +6,7 @@ mod check;
 mod check_config;
 mod desk;
 mod quarantine;
+mod reviewer;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ enum Command {
     Quarantine(quarantine::Quarantine),
     Approve(approve::Approve),
     Audit(audit::Audit),
+    Reviewer(reviewer::Reviewer),
 }
 
 /// Why a command failed.
@@ -93,6 +95,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Quarantine(command) => command.run(path),
         Command::Approve(command) => command.run(path),
         Command::Audit(command) => command.run(path),
+        Command::Reviewer(command) => command.run(path),
     }
 }
 

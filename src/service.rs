@@ -1,9 +1,11 @@
 //! What straymail does: judge, hold, release, drop, approve. Milter, CLI and web call it.
 
+pub mod account;
 pub mod conversation;
 pub mod decide;
 pub mod judge;
 pub mod quarantine;
+pub mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

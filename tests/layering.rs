@@ -49,6 +49,8 @@ const OWNED: &[(&str, &str)] = &[
     ("comfy_table", "cli"),
     ("publicsuffix", "public_suffix.rs"),
     ("psl", "public_suffix.rs"),
+    ("argon2", "service/account.rs"),
+    ("base64ct", "service/token.rs"),
 ];
 
 /// What the pure layers must not touch: I/O, clock, randomness, logging, async, threads.

@@ -35,6 +35,13 @@ impl EntryId {
         EntryId(base32(&hash.finalize(), EntryId::LENGTH))
     }
 
+    /// Returns the id written exactly so, as a link carries it; what an admin types is an
+    /// [`IdPrefix`].
+    pub fn parse(text: &str) -> Option<EntryId> {
+        let whole = text.len() == EntryId::LENGTH && text.bytes().all(|b| ALPHABET.contains(&b));
+        whole.then(|| EntryId(text.to_owned()))
+    }
+
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0

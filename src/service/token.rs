@@ -1,0 +1,486 @@
+//! Tokens of the links in notices: who holds one may decide about one held recipient, once.
+//!
+//! A token names the entry, the moment its message came, and an end, and carries an HMAC-SHA-256
+//! over all of it, cut to 128 bits. Nothing about it is stored: it is used up when the entry it
+//! names is decided, and void when the message was handed in again. Only keeping the key file
+//! secret matters; it belongs to us alone (mode 0600).
+//!
+//! Two keys are alive at a time. After [`ROTATE_AFTER`] a new one signs, and the one before
+//! still verifies until the next rotation, so no link dies early.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use sha2::Sha256;
+
+use crate::store::{Entry, EntryId};
+
+/// Age at which a new key takes over. Longer than any link lives.
+pub const ROTATE_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Octets of a key: one block of the hash, which HMAC takes as it is (RFC 2104, 2).
+const KEY: usize = 64;
+/// Octets of the code: half of the hash (RFC 2104, 5, allows no less).
+const CODE: usize = 16;
+/// Octets of each of the two times: seconds until beyond the year 9999.
+const TIME: usize = 5;
+/// Characters of a token: the id, then 26 octets in base64.
+const LENGTH: usize = EntryId::LENGTH + (2 * TIME + CODE) * 4 / 3 + 1;
+
+/// Why a token does not count, or the key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not what [`Tokens::sign`] returns: cut by a mail program, or made up.
+    #[error("this is not a whole link; copy all of it from the notice")]
+    Malformed,
+    /// Signed by no key of ours, or changed after signing.
+    #[error("this link was not made here, or was changed")]
+    Forged,
+    /// Its time is over.
+    #[error("this link expired at {at:.0}")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// It belongs to another entry.
+    #[error("this link belongs to another message")]
+    OtherEntry,
+    /// The message was handed in again since.
+    #[error(
+        "the message was sent again after this link was made; use the link of the newest notice"
+    )]
+    Outdated,
+    /// The key file does not read.
+    #[error("{}: line {line} is not a key; delete the file, links sent so far then stop working", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A random number could not be drawn.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+/// A genuine token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The entry it is about.
+    pub entry: EntryId,
+    /// When the message had come, to the second.
+    pub received_at: Timestamp,
+    /// From this moment on it does not count.
+    pub expires_at: Timestamp,
+}
+
+impl Token {
+    /// Checks that the token is about `entry` as it is now.
+    ///
+    /// # Errors
+    /// [`TokenError::OtherEntry`], or [`TokenError::Outdated`] when its message came again.
+    pub fn fits(&self, entry: &Entry) -> Result<(), TokenError> {
+        if self.entry != entry.id {
+            return Err(TokenError::OtherEntry);
+        }
+        if self.received_at.as_second() != entry.message.received_at.as_second() {
+            return Err(TokenError::Outdated);
+        }
+        Ok(())
+    }
+}
+
+/// The keys of one state directory. Cheap to share; opening may block on the disk.
+pub struct Tokens {
+    /// The signing key first.
+    keys: Vec<Key>,
+}
+
+struct Key {
+    made_at: Timestamp,
+    secret: [u8; KEY],
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.keys.iter().map(|key| key.made_at))
+            .finish()
+    }
+}
+
+impl Tokens {
+    /// Reads `confirm.key` in `dir`, makes it when it is missing, and adds a key when the newest
+    /// is older than [`ROTATE_AFTER`].
+    ///
+    /// # Errors
+    /// The file does not read or cannot be written.
+    pub fn open(dir: &Path, now: Timestamp) -> Result<Tokens, TokenError> {
+        let path = dir.join("confirm.key");
+        let mut keys = match fs::read_to_string(&path) {
+            Ok(text) => {
+                keep_private(&path)?;
+                read_keys(&path, &text)?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(io_error("read", &path, source)),
+        };
+        let newest = keys.first().map(|key| key.made_at);
+        let old = newest.is_none_or(|made_at| now.duration_since(made_at) >= jiff_span());
+        if !old {
+            return Ok(Tokens { keys });
+        }
+        let mut secret = [0; KEY];
+        getrandom::fill(&mut secret).map_err(|error| TokenError::Random(error.to_string()))?;
+        let first = keys.is_empty();
+        keys.insert(
+            0,
+            Key {
+                made_at: now,
+                secret,
+            },
+        );
+        keys.truncate(2);
+        if write_keys(&path, &keys, first)? {
+            Ok(Tokens { keys })
+        } else {
+            // Another process made the file between our look and our write: its keys count.
+            let text = fs::read_to_string(&path).map_err(|e| io_error("read", &path, e))?;
+            Ok(Tokens {
+                keys: read_keys(&path, &text)?,
+            })
+        }
+    }
+
+    /// Returns a token for `entry` that counts until `expires_at`: 46 characters, letters,
+    /// digits, `-` and `_`.
+    pub fn sign(&self, entry: &Entry, expires_at: Timestamp) -> String {
+        let mut octets = Vec::with_capacity(2 * TIME + CODE);
+        octets.extend(seconds(entry.message.received_at));
+        octets.extend(seconds(expires_at));
+        if let Some(key) = self.keys.first() {
+            let code = key.mac(&entry.id, &octets).finalize().into_bytes();
+            octets.extend(code.iter().take(CODE));
+        }
+        format!("{}{}", entry.id, Base64UrlUnpadded::encode_string(&octets))
+    }
+
+    /// Returns what the token says, when it is genuine and not expired. Whether it was used is
+    /// for the entry to say; ask [`Token::fits`] too.
+    ///
+    /// # Errors
+    /// [`TokenError::Malformed`], [`TokenError::Forged`] or [`TokenError::Expired`].
+    pub fn verify(&self, text: &str, now: Timestamp) -> Result<Token, TokenError> {
+        if text.len() != LENGTH {
+            return Err(TokenError::Malformed);
+        }
+        let (id, rest) = text
+            .split_at_checked(EntryId::LENGTH)
+            .ok_or(TokenError::Malformed)?;
+        let entry = EntryId::parse(id).ok_or(TokenError::Malformed)?;
+        let octets = Base64UrlUnpadded::decode_vec(rest).map_err(|_| TokenError::Malformed)?;
+        let (times, code) = octets
+            .split_at_checked(2 * TIME)
+            .ok_or(TokenError::Malformed)?;
+        // `verify_truncated_left` compares in constant time.
+        let genuine = code.len() == CODE
+            && (self.keys.iter())
+                .any(|key| key.mac(&entry, times).verify_truncated_left(code).is_ok());
+        if !genuine {
+            return Err(TokenError::Forged);
+        }
+        let (received_at, expires_at) =
+            times.split_at_checked(TIME).ok_or(TokenError::Malformed)?;
+        let token = Token {
+            entry,
+            received_at: moment(received_at)?,
+            expires_at: moment(expires_at)?,
+        };
+        if token.expires_at <= now {
+            return Err(TokenError::Expired {
+                at: token.expires_at,
+            });
+        }
+        Ok(token)
+    }
+}
+
+impl Key {
+    fn mac(&self, entry: &EntryId, times: &[u8]) -> Hmac<Sha256> {
+        // The type fixes the length of the key, so this cannot fail; a code over nothing would
+        // verify nothing.
+        let mut mac = Hmac::<Sha256>::new(&self.secret.into());
+        mac.update(b"straymail confirm 1");
+        mac.update(entry.as_str().as_bytes());
+        mac.update(times);
+        mac
+    }
+}
+
+fn jiff_span() -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(ROTATE_AFTER).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+/// The seconds since 1970 in five octets; earlier is 0.
+fn seconds(at: Timestamp) -> [u8; TIME] {
+    let seconds = u64::try_from(at.as_second()).unwrap_or(0);
+    let [_, _, _, octets @ ..] = seconds.to_be_bytes();
+    octets
+}
+
+fn moment(octets: &[u8]) -> Result<Timestamp, TokenError> {
+    let seconds = octets.iter().fold(0, |n, octet| n << 8 | i64::from(*octet));
+    Timestamp::from_second(seconds).map_err(|_| TokenError::Malformed)
+}
+
+/// One key a line: the second it was made, and its hexadecimal digits.
+fn read_keys(path: &Path, text: &str) -> Result<Vec<Key>, TokenError> {
+    let mut keys = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let key = line.split_once(' ').and_then(|(made_at, secret)| {
+            Some(Key {
+                made_at: Timestamp::from_second(made_at.parse().ok()?).ok()?,
+                secret: unhex(secret)?,
+            })
+        });
+        keys.push(key.ok_or_else(|| TokenError::Key {
+            path: path.to_owned(),
+            line: at + 1,
+        })?);
+    }
+    keys.truncate(2);
+    Ok(keys)
+}
+
+fn unhex(text: &str) -> Option<[u8; KEY]> {
+    let mut octets = [0; KEY];
+    if text.len() != 2 * KEY {
+        return None;
+    }
+    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(pair).ok()?;
+        *octet = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(octets)
+}
+
+/// Writes the file whole or not at all; `false` when it should be new and is not.
+fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<bool, TokenError> {
+    let temp = path.with_extension(format!("key.{}", std::process::id()));
+    let error = |action| move |source| io_error(action, path, source);
+    let mut text = String::new();
+    for key in keys {
+        let secret: String = key
+            .secret
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
+        text.push_str(&format!("{} {secret}\n", key.made_at.as_second()));
+    }
+    let _ = fs::remove_file(&temp);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temp)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .and_then(|()| like_directory(&temp));
+    written.map_err(error("write"))?;
+    let placed = if new {
+        // Unlike a rename, a link does not replace what another process made meanwhile.
+        let linked = fs::hard_link(&temp, path);
+        let _ = fs::remove_file(&temp);
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            other => other,
+        }
+    } else {
+        fs::rename(&temp, path)
+    };
+    placed.map_err(error("write"))?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(error("sync the directory of"))?;
+    }
+    Ok(true)
+}
+
+/// Gives the file to the owner of its directory when we are root.
+fn like_directory(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(dir) if rustix::process::geteuid().is_root() => {
+            let owner = fs::metadata(dir)?;
+            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn keep_private(path: &Path) -> Result<(), TokenError> {
+    let error = |source| io_error("protect", path, source);
+    let mode = fs::metadata(path).map_err(error)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(error)?;
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> TokenError {
+    TokenError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::octets::Octets;
+    use crate::store::{EntryState, Message};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn entry(path: &str, received_at: Timestamp) -> Entry {
+        Entry {
+            id: EntryId::derive(&[7; 32], path.as_bytes()),
+            state: EntryState::Held,
+            path: Octets::from(path),
+            address: path.to_owned(),
+            domain: "army.ml".to_owned(),
+            score: 95,
+            suggestion: None,
+            rule: "default".to_owned(),
+            attempts: 1,
+            held_at: received_at,
+            changed_at: received_at,
+            grace_until: received_at,
+            lease_until: None,
+            last_error: None,
+            message: Message {
+                key: String::new(),
+                digest: String::new(),
+                size: 0,
+                sender: Octets::default(),
+                sender_address: String::new(),
+                subject: None,
+                session: String::new(),
+                queue_id: None,
+                received_at,
+            },
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_one_entry_as_it_came_and_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path(), at(0)).unwrap();
+        let held = entry("carl@army.ml", at(0));
+        let text = tokens.sign(&held, at(100));
+        assert_eq!(text.len(), LENGTH);
+        assert!(
+            text.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        );
+        let token = tokens.verify(&text, at(99)).unwrap();
+        assert_eq!(
+            (&token.entry, token.expires_at, token.received_at),
+            (&held.id, at(100), at(0))
+        );
+        assert!(token.fits(&held).is_ok());
+        assert!(matches!(
+            token.fits(&entry("dora@army.ml", at(0))),
+            Err(TokenError::OtherEntry)
+        ));
+        assert!(matches!(
+            token.fits(&entry("carl@army.ml", at(5))),
+            Err(TokenError::Outdated)
+        ));
+        assert!(matches!(
+            tokens.verify(&text, at(100)),
+            Err(TokenError::Expired { .. })
+        ));
+    }
+
+    #[test]
+    fn no_character_of_a_token_can_be_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(dir.path(), at(0)).unwrap();
+        let text = tokens.sign(&entry("carl@army.ml", at(0)), at(100));
+        for place in 0..text.len() {
+            for with in ["A", "B", "7", "_", "é", "", "AA"] {
+                let mut changed = text.clone();
+                changed.replace_range(place..=place, with);
+                if changed != text {
+                    assert!(
+                        matches!(
+                            tokens.verify(&changed, at(1)),
+                            Err(TokenError::Forged | TokenError::Malformed)
+                        ),
+                        "{changed}"
+                    );
+                }
+            }
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        let others = Tokens::open(elsewhere.path(), at(0)).unwrap();
+        assert!(matches!(
+            others.verify(&text, at(1)),
+            Err(TokenError::Forged)
+        ));
+    }
+
+    #[test]
+    fn a_link_outlives_one_rotation_and_not_two() {
+        let dir = tempfile::tempdir().unwrap();
+        let day = 24 * 60 * 60;
+        let first = Tokens::open(dir.path(), at(0)).unwrap();
+        let text = first.sign(&entry("carl@army.ml", at(0)), at(1000 * day));
+        for (open_at, lives) in [(89, true), (90, true), (179, true), (180, false)] {
+            let tokens = Tokens::open(dir.path(), at(open_at * day)).unwrap();
+            assert_eq!(
+                tokens.verify(&text, at(open_at * day)).is_ok(),
+                lives,
+                "after {open_at} days"
+            );
+        }
+    }
+
+    #[test]
+    fn the_key_file_is_ours_alone_and_a_damaged_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        Tokens::open(dir.path(), at(0)).unwrap();
+        let path = dir.path().join("confirm.key");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        Tokens::open(dir.path(), at(0)).unwrap();
+        assert_eq!(mode(), 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(&path, "1 beef\n").unwrap();
+        let error = Tokens::open(dir.path(), at(0)).unwrap_err().to_string();
+        assert!(error.contains("line 1 is not a key"), "{error}");
+    }
+}
