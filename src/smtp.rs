@@ -15,8 +15,10 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::fault;
 use crate::octets::Octets;
@@ -159,7 +161,7 @@ pub enum SmtpError {
         /// What the system said.
         source: io::Error,
     },
-    /// The message was sent completely, but the MTA's answer did not come.
+    /// The message was sent completely, but no answer came that says what became of it.
     #[error(
         "the MTA did not answer after the whole message was sent; it may have taken it, look into its log before the next try"
     )]
@@ -393,7 +395,7 @@ impl Session {
         let timeout = settings.command_timeout.min(settings.total_timeout);
         let stream = match &settings.target {
             Target::Tcp(address) => connect_tcp(address, timeout).map(Stream::Tcp),
-            Target::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            Target::Unix(path) => connect_unix(path, timeout).map(Stream::Unix),
         };
         let stream = stream.map_err(|source| SmtpError::Connect {
             target: settings.target.clone(),
@@ -517,14 +519,15 @@ impl Session {
         self.send(b".\r\n", deadline)
             .map_err(|source| SmtpError::Unknown { source })?;
         // RFC 5321, 4.5.3.2.6 gives the server ten minutes; we wait as long as our lease allows.
-        let reply = self
-            .read_until(Stage::EndOfData, deadline)
-            .map_err(|error| match error {
-                SmtpError::NoAnswer { source, .. } => SmtpError::Unknown { source },
-                other => other,
-            })?;
-        reply.expect(Stage::EndOfData, 2)?;
-        Ok(reply)
+        let reply = self.read_until(Stage::EndOfData, deadline);
+        let reply = reply.and_then(|reply| reply.expect(Stage::EndOfData, 2).map(|()| reply));
+        reply.map_err(|error| match error {
+            SmtpError::NoAnswer { source, .. } => SmtpError::Unknown { source },
+            SmtpError::NotSmtp { what, .. } => SmtpError::Unknown {
+                source: io::Error::other(what),
+            },
+            other => other,
+        })
     }
 
     /// Says goodbye; the message is already the MTA's, so nothing here can fail it.
@@ -548,4 +551,12 @@ fn connect_tcp(address: &str, timeout: Duration) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+/// Connects with a limit, which the standard library has for TCP only: a server that takes no
+/// more connections would keep us for ever.
+fn connect_unix(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.connect_timeout(&SockAddr::unix(path)?, timeout)?;
+    Ok(UnixStream::from(socket))
 }

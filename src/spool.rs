@@ -543,27 +543,32 @@ fn parse_footer(footer: &str) -> Option<(u64, u64, &str)> {
     (words.next().is_none() && unhex::<32>(digest).is_some()).then_some((size, json_length, digest))
 }
 
-/// Creates `dir` with mode 0700, or takes that mode where it exists.
-fn private_dir(dir: &Path) -> Result<(), SpoolError> {
-    let io = |error| SpoolError::io("create directory", dir, error);
+/// Creates `dir` with mode 0700; one that exists is left as it is.
+///
+/// # Errors
+/// It cannot be created.
+pub fn ensure_dir(dir: &Path) -> Result<(), SpoolError> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => {
             let parent = dir
                 .parent()
-                .filter(|path| path.as_os_str() != OsStr::new(""))
-                .unwrap_or(Path::new("."));
-            inherit_owner(dir, parent)
+                .filter(|path| path.as_os_str() != OsStr::new(""));
+            inherit_owner(dir, parent.unwrap_or(Path::new(".")))
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mode = fs::metadata(dir).map_err(io)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                fs::set_permissions(dir, Permissions::from_mode(0o700))
-                    .map_err(|error| SpoolError::io("make private the directory", dir, error))?;
-            }
-            Ok(())
-        }
-        Err(error) => Err(io(error)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(SpoolError::io("create directory", dir, error)),
     }
+}
+
+/// Creates `dir` with mode 0700, or gives it that mode: what is in it is nobody else's.
+fn private_dir(dir: &Path) -> Result<(), SpoolError> {
+    ensure_dir(dir)?;
+    let io = |error| SpoolError::io("make private the directory", dir, error);
+    let mode = fs::metadata(dir).map_err(io)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Gives `path` to the owner of `dir` when we are root: a file that root's command line made
@@ -594,4 +599,125 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
     Some(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Role;
+    use crate::score::Assessment;
+    use proptest::prelude::*;
+
+    fn envelope(sender: Vec<u8>, path: Vec<u8>, arg: Vec<u8>) -> Envelope {
+        Envelope {
+            sender: Octets::from(sender),
+            sender_address: "a@b.example".to_owned(),
+            sender_args: vec![Octets::from(arg)],
+            session: "s1".to_owned(),
+            queue_id: None,
+            client_ip: None,
+            client_name: None,
+            login: None,
+            role: Role::Local,
+            received_at: Timestamp::UNIX_EPOCH,
+            recipients: vec![HeldRecipient {
+                path: Octets::from(path),
+                rcpt_addr: None,
+                args: Vec::new(),
+                address: "c@d.example".to_owned(),
+                assessment: Assessment::unrelated(),
+                rule: "default".to_owned(),
+                suggestion: None,
+            }],
+        }
+    }
+
+    fn spool(dir: &Path) -> Spool {
+        let settings = SpoolSettings {
+            dir: dir.join("spool"),
+            min_free_bytes: 0,
+            memory_bytes: 100,
+        };
+        Spool::open(settings).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_octets_come_back_from_a_file_as_they_went_in(
+            message in proptest::collection::vec(any::<u8>(), 0..300),
+            sender: Vec<u8>, path: Vec<u8>, arg: Vec<u8>, step in 1_usize..50,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let spool = spool(dir.path());
+            let mut draft = spool.draft();
+            message.chunks(step).for_each(|piece| draft.write(piece).unwrap());
+            let held = spool.seal(draft, envelope(sender, path, arg)).unwrap().publish().unwrap();
+            prop_assert_eq!(spool.read(&held.key).unwrap(), held.clone());
+            let mut stored = spool.message(&held.key).unwrap();
+            let mut read = Vec::new();
+            stored.read_to_end(&mut read).unwrap();
+            prop_assert_eq!(read, message);
+            prop_assert_eq!(spool.keys().unwrap(), vec![held.key]);
+        }
+
+        #[test]
+        fn no_file_content_is_taken_for_a_message_or_makes_it_panic(
+            mut content: Vec<u8>, size: u64, length: u32, with_footer: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let spool = spool(dir.path());
+            let key = MessageKey([7; 32]);
+            if with_footer {
+                let footer = format!("\nstraymail-spool 1 {size:020} {length:010} {}\n", "0".repeat(64));
+                content.extend_from_slice(footer.as_bytes());
+            }
+            fs::write(spool.path(&key), content).unwrap();
+            let is_altered = |error| matches!(error, SpoolError::Altered { .. });
+            prop_assert!(spool.read(&key).is_err_and(is_altered));
+            prop_assert!(spool.message(&key).is_err_and(is_altered));
+        }
+
+        #[test]
+        fn one_changed_octet_is_noticed(at: proptest::sample::Index, bit in 0_u8..8) {
+            let dir = tempfile::tempdir().unwrap();
+            let spool = spool(dir.path());
+            let mut draft = spool.draft();
+            draft.write(b"Subject: x\r\n\r\nbody\r\n").unwrap();
+            let envelope = envelope(b"<a@b>".to_vec(), b"<c@d>".to_vec(), Vec::new());
+            let held = spool.seal(draft, envelope).unwrap().publish().unwrap();
+            let path = spool.path(&held.key);
+            let mut content = fs::read(&path).unwrap();
+            let at = at.index(content.len());
+            content[at] ^= 1_u8 << bit;
+            // Two newlines only separate; everything else is covered.
+            let separators = [usize::try_from(held.size).unwrap(), content.len() - usize::try_from(FOOTER_LENGTH).unwrap() - 1];
+            fs::write(&path, &content).unwrap();
+            prop_assert!(separators.contains(&at) || spool.message(&held.key).is_err(), "octet {at}");
+        }
+    }
+
+    #[test]
+    fn the_footer_has_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(dir.path());
+        let held = spool
+            .seal(spool.draft(), envelope(Vec::new(), Vec::new(), Vec::new()))
+            .unwrap()
+            .publish()
+            .unwrap();
+        let content = fs::read_to_string(spool.path(&held.key)).unwrap();
+        let last = content.lines().last().unwrap();
+        assert_eq!(last.len() as u64 + 1, FOOTER_LENGTH);
+        assert_eq!(
+            last,
+            format!(
+                "straymail-spool 1 {:020} {:010} {}",
+                0,
+                content.len() as u64 - FOOTER_LENGTH - 2,
+                held.digest
+            )
+        );
+    }
 }

@@ -248,6 +248,43 @@ fn a_connection_lost_after_the_final_dot_is_uncertain_and_before_it_is_not() {
 }
 
 #[test]
+fn an_answer_to_the_final_dot_that_is_not_smtp_is_uncertain_too() {
+    for answer in ["gibberish\r\n", "354 go on\r\n"] {
+        let mut replies = FINE[..5].to_vec();
+        replies.push(answer);
+        let (result, _) = run(&replies, &[], MESSAGE);
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, SmtpError::Unknown { .. }),
+            "{answer:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_unix_socket_is_a_target_too_and_a_full_one_does_not_keep_us() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("smtp.sock");
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&socket2::SockAddr::unix(&path).unwrap())
+        .unwrap();
+    socket.listen(0).unwrap();
+    let settings = SmtpSettings {
+        target: Target::Unix(path.clone()),
+        command_timeout: Duration::from_millis(300),
+        ..SmtpSettings::default()
+    };
+    let started = Instant::now();
+    // The first one waits in the queue, and the second finds it full.
+    for _ in 0..3 {
+        let error = inject(&settings, &delivery(&[], &[]), MESSAGE).unwrap_err();
+        assert!(error.is_temporary(), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_server_that_is_not_smtp_is_named_so() {
     let long = format!("220 {}\r\n", "x".repeat(10_000));
     let lines = "220-x\r\n".repeat(200);

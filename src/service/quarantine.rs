@@ -22,7 +22,7 @@ use crate::fault;
 use crate::octets::Octets;
 use crate::score::Assessment;
 use crate::spool::{
-    Draft, Envelope, Held, HeldRecipient, Spool, SpoolError, SpoolSettings, StoredMessage,
+    self, Draft, Envelope, Held, HeldRecipient, Spool, SpoolError, SpoolSettings, StoredMessage,
 };
 use crate::store::{
     Approval, AuditEvent, AuditFilter, AuditRecord, Durability, Entry, EntryFilter, EntryId,
@@ -163,6 +163,7 @@ impl Quarantine {
         settings: QuarantineSettings,
         now: Timestamp,
     ) -> Result<Quarantine, QuarantineError> {
+        spool::ensure_dir(&settings.dir)?;
         let spool = Spool::open(SpoolSettings {
             dir: settings.dir.join("spool"),
             min_free_bytes: settings.min_free_bytes,
@@ -333,7 +334,7 @@ impl Quarantine {
         let vanished = || SpoolError::Vanished {
             path: self.settings.dir.join("spool").join(&entry.message.key),
         };
-        let key = crate::spool::MessageKey::from_hex(&entry.message.key).ok_or_else(vanished)?;
+        let key = spool::MessageKey::from_hex(&entry.message.key).ok_or_else(vanished)?;
         match self.spool.message(&key) {
             Err(SpoolError::Vanished { .. }) if !entry.state.is_open() => {
                 Err(QuarantineError::Finished {
@@ -521,7 +522,7 @@ impl Quarantine {
 
     /// Removes the message file of an entry unless another entry still needs it.
     pub(super) fn remove_if_finished(&self, entry: &Entry) -> Result<(), QuarantineError> {
-        let Some(key) = crate::spool::MessageKey::from_hex(&entry.message.key) else {
+        let Some(key) = spool::MessageKey::from_hex(&entry.message.key) else {
             return Ok(());
         };
         // Inside a write transaction: a client's retry cannot put a new file there meanwhile.

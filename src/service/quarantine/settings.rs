@@ -8,7 +8,8 @@ use crate::smtp::{SmtpSettings, Target};
 /// Where the quarantine is and how it releases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineSettings {
-    /// State directory; holds `quarantine.db` and `spool/`. It must exist.
+    /// State directory; holds `quarantine.db` and `spool/`. Created with mode
+    /// 0700 when only the last part of it is missing.
     pub dir: PathBuf,
     /// Bytes that must stay free on its file system; below, nothing is held any more and
     /// clients are asked to come again. Default 512 MiB: room for the largest usual message
