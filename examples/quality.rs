@@ -205,7 +205,11 @@ fn judge_scenario(
         let best = assessment
             .best()
             .map_or_else(|| "-".to_owned(), |best| best.trusted.clone());
-        writeln!(verdicts, "{recipient}\t{}\t{best}", assessment.score)?;
+        write!(verdicts, "{recipient}\t{}\t{best}\t", assessment.score)?;
+        for term in assessment.best().map_or(&[][..], |best| &best.evidence) {
+            write!(verdicts, "{:?}{:+} ", term.reason, term.points)?;
+        }
+        verdicts.push('\n');
         rows.push(Row {
             class: (*class).to_owned(),
             ok: *label == "ok",

@@ -82,6 +82,10 @@ pub enum Reason {
     Hyphen,
     /// Fingers rarely make this slip.
     UnlikelySlip,
+    /// A swap or a doubling: hardly any other name is exactly that far away.
+    TellingSlip,
+    /// Only institutions register there: short names are dense, and strangers cannot wait there.
+    ClosedRegistry,
     /// The slip is in the ending as well.
     AlsoLabel,
     /// The ending is no top-level domain.
@@ -124,6 +128,8 @@ pub enum Reason {
     EmbeddedDomain,
     /// The trusted label with another word.
     LabelAndWord,
+    /// The trusted label is one of the words of the name.
+    LabelInside,
     /// Short labels have many real neighbours.
     ShortLabel,
     /// One is the plural of the other.
@@ -134,6 +140,10 @@ pub enum Reason {
     Number,
     /// Several trusted domains are equally near.
     ManyNeighbours,
+    /// The same name is trusted with several endings: it is used in many countries.
+    ManyEndings,
+    /// Among so many trusted names, one is near by accident.
+    Chance,
     /// The domain is a well-known provider itself.
     RealWebmail,
     /// The trusted domain is one that most mail goes to.
@@ -201,7 +211,7 @@ impl Assessment {
     }
 
     /// Returns the one sentence that explains the finding to a sender, without scores:
-    /// `did you mean army.mil? the ending is .ml instead of .mil (army.m[i]l)`.
+    /// `did you mean army.mil? The ending is .ml instead of .mil (army.m[i]l).`
     /// Empty when there is nothing to explain.
     ///
     /// Names are A-labels; only the marked difference and quoted letters may be non-ASCII.
@@ -249,12 +259,17 @@ fn resembles(candidates: &[Candidate]) -> String {
         .iter()
         .find(|term| term.points > 0)
         .map_or("", |term| term.detail.as_str());
+    let mut letters = why.chars();
+    let why: String = match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    };
     let marked = match best.edit.marked.as_str() {
         "" => String::new(),
         marked => format!(" ({marked})"),
     };
     if let Some(suffix) = best.trusted.strip_prefix('.') {
-        return format!("did you mean a name ending in .{suffix}{or}? {why}{marked}");
+        return format!("did you mean a name ending in .{suffix}{or}? {why}{marked}.");
     }
-    format!("did you mean {}{or}? {why}{marked}", best.trusted)
+    format!("did you mean {}{or}? {why}{marked}.", best.trusted)
 }

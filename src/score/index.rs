@@ -324,9 +324,9 @@ impl Index {
                     None => break,
                 }
                 tokens += 1;
-                if tokens > 1 {
-                    self.probe(mix(sums.part(start, end), end - start, Tag::Joined), each);
-                }
+                // One word may be a trusted label, several a trusted name.
+                let tag = if tokens == 1 { Tag::Label } else { Tag::Joined };
+                self.probe(mix(sums.part(start, end), end - start, tag), each);
                 end += 1;
             }
             match text

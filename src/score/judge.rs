@@ -8,7 +8,7 @@ use super::distance::{At, Keyboard, Step, steps};
 use super::index::{MOST_STARTS, MOST_TOKENS};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
-use super::suffix::slip;
+use super::suffix::{other_registry, slip};
 use super::target::{Target, TargetKind};
 use super::weights as w;
 use super::words;
@@ -45,6 +45,9 @@ pub(super) fn judge(typed: &Name<'_>, target: &Target, keyboard: Keyboard) -> Op
     loudest.hear(host_glued(typed, target));
     loudest.hear(embedded(typed, target));
     loudest.hear(label_and_word(typed, target));
+    if loudest.0.is_none() {
+        loudest.hear(label_inside(typed, target));
+    }
     let terms = loudest.0?;
     (sum(&terms) > 0).then_some(terms)
 }
@@ -126,14 +129,24 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
     let mut terms = vec![(slip.reason, slip.points)];
     // A host below a known name is typed by those who know it: `jagcnet.army.gr`.
     let deep = target.kind == TargetKind::Known && !reading.below.is_empty();
-    if reading.listed && length < 5 && !deep {
-        // Every short label exists under every ending.
-        terms.push((
-            Reason::ShortLabel,
-            slip.points * (length + 1) / 6 - slip.points,
-        ));
+    let by_registry = matches!(
+        slip.reason,
+        Reason::SecondLevelDropped | Reason::WrongSecondLevel | Reason::CountryDropped
+    );
+    if reading.listed && !deep && !by_registry {
+        // Every short label exists under every ending; a slip of one letter says a little more.
+        let room = if slip.reason == Reason::EndingTypo {
+            2
+        } else {
+            1
+        };
+        let points = slip.points * (length + room).min(6) / 6 - slip.points;
+        if points != 0 {
+            terms.push((Reason::ShortLabel, points));
+        }
     }
     match target.kind {
+        TargetKind::Known if slip.points <= w::COUNTRY_OTHER => {}
         TargetKind::Known => terms.push((Reason::KnownName, w::KNOWN_NAME)),
         TargetKind::Own => terms.push((Reason::OwnDomain, w::OWN_DOMAIN)),
         TargetKind::Entry => {}
@@ -212,9 +225,19 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
                 Step::Replaced { .. } => Reason::ReplacedLetter,
                 Step::Swapped { .. } => Reason::SwappedLetters,
             };
+            let length = weight_length(meant, only.index);
             terms.push((reason, w::one_edit(length)));
-            if plural(*only, length) {
+            if length >= w::PLURAL_FROM && plural(*only, length) {
                 terms.push((Reason::Plural, w::PLURAL));
+            } else if length <= w::TELLING_UP_TO && telling(only.step) {
+                terms.push((Reason::TellingSlip, w::TELLING));
+            }
+            if length <= w::CLOSED_REGISTRY_UP_TO && words::is_closed_registry(target.suffix()) {
+                let points = match reason {
+                    Reason::ReplacedLetter => w::CLOSED_REGISTRY_REPLACED,
+                    _ => w::CLOSED_REGISTRY,
+                };
+                terms.push((Reason::ClosedRegistry, points));
             }
         }
         [_, _] => {
@@ -234,7 +257,7 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
     if matches!(target.suffix(), "gov" | "us") && other_state(label.as_bytes(), meant.as_bytes()) {
         terms.push((Reason::StateCode, w::STATE_CODE));
     }
-    if target.frequent {
+    if target.frequent && length >= w::FREQUENT_FROM {
         terms.push((Reason::FrequentTarget, w::FREQUENT));
     }
     if typed.look.foreign {
@@ -271,6 +294,39 @@ fn cost(at: At) -> i32 {
         Step::Replaced { .. } => w::REPLACED,
     };
     cost + if at.index == 0 { w::FIRST_LETTER } else { 0 }
+}
+
+/// Returns the length that decides the weight of an edit at `index`: that of the label, or of its
+/// hyphenated word if that is short.
+fn weight_length(meant: &str, index: usize) -> usize {
+    let bytes = meant.as_bytes();
+    let before = bytes
+        .iter()
+        .take(index)
+        .rev()
+        .take_while(|b| **b != b'-')
+        .count();
+    let after = bytes.iter().skip(index).take_while(|b| **b != b'-').count();
+    let word = before + after;
+    if word < meant.len() && word <= w::SHORT_WORD {
+        word + 1
+    } else {
+        meant.len()
+    }
+}
+
+/// Slips of which a name has few: any other name is unlikely to be that very one.
+fn telling(step: Step) -> bool {
+    matches!(
+        step,
+        Step::Swapped { .. }
+            | Step::Missing { doubled: true, .. }
+            | Step::Extra { doubled: true, .. }
+            | Step::Extra {
+                neighbour: true,
+                ..
+            }
+    )
 }
 
 fn plural(at: At, meant_len: usize) -> bool {
@@ -333,7 +389,8 @@ fn host_glued(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         Some(host) => (host, true),
         None => (front, false),
     };
-    if !words::HOSTS.contains(&host) {
+    let is_host = words::HOSTS.contains(&host) || hyphen && words::HOSTS_BY_HYPHEN.contains(&host);
+    if !is_host {
         return None;
     }
     let points = match (hyphen || host.len() > 2, label.len()) {
@@ -388,7 +445,7 @@ fn embedded(typed: &Name<'_>, target: &Target) -> Option<Terms> {
 fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let reading = typed.reading();
     let (label, meant) = (reading.label, target.label());
-    if !target.below().is_empty() || meant.len() < 4 || label.len() <= meant.len() {
+    if !target.below().is_empty() || meant.len() < 3 || label.len() <= meant.len() {
         return None;
     }
     let (rest, at_end) = match (label.strip_prefix(meant), label.strip_suffix(meant)) {
@@ -404,7 +461,12 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let hyphen = bare.is_some();
     let word = bare.unwrap_or(rest);
     let known = target.kind == TargetKind::Known;
-    if !hyphen && (meant.len() < 5 || known) {
+    if words::is_closed_registry(reading.suffix) {
+        return None;
+    }
+    let generic = w::COMMON_ENDINGS.contains(&reading.suffix)
+        || !reading.suffix.contains('.') && reading.suffix.len() > 2;
+    if !hyphen && (meant.len() < 5 || known || !(generic || reading.suffix == target.suffix())) {
         return None;
     }
     let official = words::BUSINESS.contains(&word);
@@ -412,9 +474,28 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         (false, true, 6..) if !known => w::LABEL_AND_OTHER,
         (false, _, _) => return None,
         (true, _, 7..) => w::LABEL_AND_WORD,
+        (true, _, 3) => w::LABEL_AND_WORD_SHORTEST,
         (true, _, _) => w::LABEL_AND_WORD_SHORT,
     };
     Some(vec![(Reason::LabelAndWord, points)])
+}
+
+/// The trusted label among the words of the name. Below every threshold: much of the world's
+/// names are made of the same words; but a report that sorts by score shows these first.
+fn label_inside(typed: &Name<'_>, target: &Target) -> Option<Terms> {
+    let meant = target.label();
+    if meant.len() < 5 || target.kind == TargetKind::Known {
+        return None;
+    }
+    let label = typed.reading().label;
+    let front = typed.text.get(..typed.label_end())?;
+    let word = front
+        .split(['.', '-'])
+        .take(MOST_STARTS)
+        .any(|word| word == meant);
+    // Equal labels are a matter of endings, and judged there.
+    let glued = label != meant && (label.starts_with(meant) || label.ends_with(meant));
+    (word && label != meant || glued).then(|| vec![(Reason::LabelInside, w::LABEL_INSIDE)])
 }
 
 /// What the end of a name has to do with a suffix that is trusted as a whole.
@@ -426,7 +507,11 @@ pub(super) struct SuffixFinding {
 }
 
 /// Returns what speaks for `typed` being meant as a name below the trusted `suffix`.
-pub(super) fn judge_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFinding> {
+pub(super) fn judge_suffix(
+    typed: &Name<'_>,
+    suffix: &str,
+    keyboard: Keyboard,
+) -> Option<SuffixFinding> {
     let reading = typed.reading();
     let text: &str = &typed.text;
     let wanted = suffix.split('.').count();
@@ -450,7 +535,7 @@ pub(super) fn judge_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFindi
         && tail.len().abs_diff(suffix.len()) <= 1
         && strsim::osa_distance(tail, suffix) == 1
     {
-        return found(tail_points(&reading, tail, suffix, front), front);
+        return found(tail_points(&reading, tail, suffix, front, keyboard), front);
     }
     // The dot in front of the suffix, or inside of it, was lost or became a hyphen.
     let top = text.rsplit('.').next().unwrap_or_default();
@@ -472,6 +557,7 @@ pub(super) fn judge_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFindi
             (_, 0) => return None,
             (Some(_), _) => w::HOST_GLUED,
             (None, 4..) => w::TAIL_DOT_LOST_LIVE,
+            (None, 3) => w::TAIL_DOT_LOST_SHORT,
             (None, _) => w::LABEL_AND_OTHER,
         };
         let front = match reading.below {
@@ -484,7 +570,13 @@ pub(super) fn judge_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFindi
 }
 
 /// Points for a tail one edit from a trusted suffix.
-fn tail_points(reading: &Reading<'_>, tail: &str, suffix: &str, front: &str) -> i32 {
+fn tail_points(
+    reading: &Reading<'_>,
+    tail: &str,
+    suffix: &str,
+    front: &str,
+    keyboard: Keyboard,
+) -> i32 {
     if !reading.listed {
         return w::TAIL_DEAD;
     }
@@ -492,10 +584,13 @@ fn tail_points(reading: &Reading<'_>, tail: &str, suffix: &str, front: &str) -> 
     let psl_labels = reading.suffix.split('.').count();
     if tail_labels > 1 {
         // `edu.ua` is where Ukrainian universities are; `gv.br` is somebody's domain.
+        let same_country = tail.rsplit('.').next() == suffix.rsplit('.').next();
         return if psl_labels >= tail_labels {
-            w::TAIL_REGISTRY
-        } else {
+            other_registry(tail, suffix, keyboard)
+        } else if same_country {
             w::TAIL_SECOND_LEVEL
+        } else {
+            w::TAIL_REGISTRY
         };
     }
     if psl_labels > 1 {

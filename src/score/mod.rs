@@ -216,7 +216,7 @@ impl Scorer {
             })
             .collect();
         for suffix in &self.suffixes {
-            let Some(finding) = judge_suffix(typed, suffix) else {
+            let Some(finding) = judge_suffix(typed, suffix, self.settings.keyboard) else {
                 continue;
             };
             // `army.mil` says more than `jagcnet.army.mil` made up from the ending.
@@ -254,6 +254,20 @@ impl Scorer {
                 ))
             )
         };
+        let ending = |suspicion: &Suspicion| {
+            matches!(
+                suspicion.terms.first(),
+                Some((
+                    Reason::OtherEnding
+                        | Reason::OtherCountry
+                        | Reason::CountryDropped
+                        | Reason::CountryAdded
+                        | Reason::SecondLevelAdded,
+                    _
+                ))
+            )
+        };
+        let endings = suspicions.iter().filter(|s| ending(s)).count();
         let neighbours = suspicions.iter().filter(|s| slips(s)).count();
         let real_webmail = domain
             .registrable()
@@ -276,6 +290,24 @@ impl Scorer {
                     _
                 ))
             );
+            let chance = w::chance(self.targets.len());
+            let share = match suspicion.terms.first() {
+                Some((Reason::TwoEdits | Reason::ReplacedLetter, _)) => chance,
+                _ if slips(suspicion) => chance / 2,
+                Some((Reason::CountryDropped, _)) => 0,
+                _ if ending(suspicion) => chance,
+                _ => 0,
+            };
+            if share != 0 {
+                suspicion.terms.push((Reason::Chance, share));
+            }
+            if endings > 1 && ending(suspicion) {
+                let further = i32::try_from(endings - 1).unwrap_or(i32::MAX);
+                let points = w::MANY_ENDINGS
+                    .saturating_mul(further)
+                    .max(w::MANY_ENDINGS_MOST);
+                suspicion.terms.push((Reason::ManyEndings, points));
+            }
             if neighbours > 2 && slips(suspicion) {
                 let beyond = i32::try_from(neighbours - 2).unwrap_or(i32::MAX);
                 let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
@@ -392,7 +424,7 @@ mod tests {
         assert_eq!(best.edit.marked, "army.m[i]l");
         assert_eq!(
             assessment.sentence(),
-            "did you mean army.mil? the ending is .ml instead of .mil (army.m[i]l)"
+            "did you mean army.mil? The ending is .ml instead of .mil (army.m[i]l)."
         );
     }
 
@@ -415,7 +447,7 @@ mod tests {
         assert_eq!(assessment.best().unwrap().edit.marked, "b{о}[o]eing.com");
         assert_eq!(
             assessment.sentence_ascii(),
-            "did you mean boeing.com? it holds letters of another alphabet that look the same (b{U+043E}[o]eing.com)"
+            "did you mean boeing.com? It holds letters of another alphabet that look the same (b{U+043E}[o]eing.com)."
         );
     }
 

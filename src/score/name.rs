@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::domain::{Domain, MAX_DOMAIN};
 
 use super::skeleton::{Look, look};
-use super::words::second_level;
+use super::words::{SECOND_LEVEL_NAMES, second_level};
 
 /// One way to split a name into label and suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,8 @@ impl<'d> Name<'d> {
 
     /// Returns the other way to split the name, if there is one.
     ///
-    /// `hsbc.com.bp` may be `hsbc` + `com.bp`, because `bp` is no top-level domain; so may be
-    /// `x.co.au`, because `co` is what a company has elsewhere.
+    /// `hsbc.com.bp` may be `hsbc` + `com.bp`, because `bp` is no top-level domain; so may
+    /// `hsbc.co.au`, because `co` is what a company has elsewhere, and `hsbc.ocm.au`.
     pub(super) fn second_reading(&self) -> Option<Reading<'_>> {
         let (start, _) = self.second_span()?;
         Some(self.split(start, self.label_start, self.listed))
@@ -96,7 +96,7 @@ impl<'d> Name<'d> {
     /// Returns where the label of [`Name::second_reading`] begins and ends.
     pub(super) fn second_span(&self) -> Option<(usize, usize)> {
         let first = self.reading();
-        if first.listed && second_level(first.label).is_none() {
+        if first.listed && !nearly_second_level(&first) {
             return None;
         }
         let before = first.below.rsplit('.').next().filter(|l| !l.is_empty())?;
@@ -141,4 +141,17 @@ impl<'d> Name<'d> {
 /// Calls nothing, allocates nothing: the bytes of a name without dots and hyphens.
 pub(super) fn folded(text: &str) -> impl Iterator<Item = u8> + '_ {
     text.bytes().filter(|byte| *byte != b'.' && *byte != b'-')
+}
+
+/// Returns whether the label is what countries have in front of their own ending, or a typo of it.
+fn nearly_second_level(reading: &Reading<'_>) -> bool {
+    if second_level(reading.label).is_some() {
+        return true;
+    }
+    let country = reading.suffix.len() == 2;
+    country
+        && (2..=5).contains(&reading.label.len())
+        && SECOND_LEVEL_NAMES
+            .iter()
+            .any(|name| strsim::osa_distance(reading.label, name) == 1)
 }

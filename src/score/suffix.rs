@@ -59,7 +59,7 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
             (t, m) if same_kind(t, m) => far(Reason::WrongSecondLevel, w::SECOND_LEVEL_SAME_KIND),
             _ if distance == 1 => Some(Slip {
                 reason: Reason::EndingTypo,
-                points: w::SUFFIX_LIVE_ONE,
+                points: w::SECOND_LEVEL_TYPO,
                 near: true,
             }),
             _ => far(Reason::WrongSecondLevel, w::SECOND_LEVEL_OTHER),
@@ -75,15 +75,26 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
                 .zip(m)
                 .all(|(t, m)| t == m || keyboard.touch(*t, *m))
             && distance == 1;
-        let points = match (swapped, beside, distance) {
-            (true, _, _) => w::COUNTRY_SWAPPED,
-            (_, true, _) => w::COUNTRY_NEIGHBOUR,
-            (_, _, 1) => w::COUNTRY_ONE,
+        let large = w::LARGE_COUNTRIES.contains(&typed_top);
+        let points = match (swapped, beside, distance, large) {
+            (true, _, _, false) => w::COUNTRY_SWAPPED,
+            (true, _, _, true) => w::LARGE_COUNTRY_SWAPPED,
+            (_, true, _, false) => w::COUNTRY_NEIGHBOUR,
+            (_, true, _, true) => w::LARGE_COUNTRY_NEIGHBOUR,
+            (_, _, 1, false) => w::COUNTRY_ONE,
+            (_, _, 1, true) => w::LARGE_COUNTRY_ONE,
             _ => w::COUNTRY_OTHER,
         };
         return far(Reason::OtherCountry, points);
     }
+    if !meant_second.is_empty() && typed_second == meant_second && typed_top == "com" {
+        return far(Reason::OtherEnding, w::COUNTRY_TO_COM);
+    }
     if distance == 1 {
+        if w::COMMON_ENDINGS.contains(&typed) {
+            // Nobody types `.com` by accident for `.co`.
+            return far(Reason::OtherEnding, w::SUFFIX_TO_COMMON);
+        }
         let deleted = typed.len() < meant.len();
         return Some(Slip {
             reason: Reason::EndingTypo,
@@ -112,15 +123,17 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
     match (country(typed), country(meant)) {
         (false, false) => far(
             Reason::OtherEnding,
-            if w::COMMON_ENDINGS.contains(&typed) {
-                w::GENERIC_COMMON
-            } else {
-                w::GENERIC_RARE
+            match (w::COMMON_ENDINGS.contains(&typed), authority(meant)) {
+                (true, true) => w::GENERIC_FROM_CLOSED,
+                (true, false) => w::GENERIC_COMMON,
+                (false, _) => w::GENERIC_RARE,
             },
         ),
         (true, false) => far(
             Reason::OtherEnding,
-            if w::GENERIC_COUNTRIES.contains(&typed) {
+            if typed == "us" && authority(meant) {
+                w::GENERIC_FROM_CLOSED
+            } else if w::GENERIC_COUNTRIES.contains(&typed) {
                 w::GENERIC_RARE
             } else {
                 w::COUNTRY_OTHER
@@ -135,5 +148,26 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
             },
         ),
         (true, true) => far(Reason::OtherCountry, w::COUNTRY_OTHER),
+    }
+}
+
+/// Endings of authorities of the USA, which elsewhere are second levels.
+fn authority(ending: &str) -> bool {
+    matches!(ending, "gov" | "mil")
+}
+
+/// Points for a whole registry of another country, `gov.ni` for the trusted `gov.in`, when the
+/// name in front is unknown.
+pub(super) fn other_registry(typed: &str, meant: &str, keyboard: Keyboard) -> i32 {
+    let (typed_second, typed_top) = typed.rsplit_once('.').unwrap_or(("", typed));
+    let (meant_second, meant_top) = meant.rsplit_once('.').unwrap_or(("", meant));
+    if typed_second != meant_second || w::LARGE_COUNTRIES.contains(&typed_top) {
+        return w::TAIL_REGISTRY;
+    }
+    match (typed_top.as_bytes(), meant_top.as_bytes()) {
+        ([a, b], [c, d]) if a == d && b == c => w::TAIL_REGISTRY_SWAPPED,
+        ([a, b], [c, d]) if a == c && keyboard.touch(*b, *d) => w::TAIL_REGISTRY_NEIGHBOUR,
+        ([a, b], [c, d]) if b == d && keyboard.touch(*a, *c) => w::TAIL_REGISTRY_NEIGHBOUR,
+        _ => w::TAIL_REGISTRY,
     }
 }

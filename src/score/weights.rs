@@ -5,19 +5,23 @@
 
 /// Points of one edit by the length of the meant label (index, in characters): short labels
 /// have a real neighbour for almost every edit.
-const ONE_EDIT: [i32; 13] = [0, 0, 10, 34, 52, 66, 76, 82, 88, 88, 88, 88, 91];
+const ONE_EDIT: [i32; 13] = [0, 0, 12, 52, 58, 68, 76, 82, 88, 88, 88, 88, 91];
 
 /// Points of one edit in a label of `length` characters.
 pub(super) fn one_edit(length: usize) -> i32 {
     ONE_EDIT[length.min(ONE_EDIT.len() - 1)]
 }
 
+/// Longest word of a hyphenated label that counts by itself: `fh-karlsruhe` and `ph-karlsruhe` are
+/// as far apart as `fh` and `ph`, but for the rest of the name, which counts as one letter.
+pub(super) const SHORT_WORD: usize = 4;
+
 /// Points of two edits in a label of `length` characters.
 pub(super) fn two_edits(length: usize) -> i32 {
     match length {
         0..=7 => 0,
-        8..=9 => 50,
-        10..=11 => 60,
+        8..=9 => 54,
+        10..=11 => 62,
         _ => 72,
     }
 }
@@ -38,7 +42,18 @@ pub(super) const EXTRA: i32 = 95;
 pub(super) const REPLACED: i32 = 110;
 pub(super) const DIGIT_FOR_LETTER: i32 = 130;
 pub(super) const DIGIT_FOR_DIGIT: i32 = 160;
-pub(super) const FIRST_LETTER: i32 = 25;
+pub(super) const FIRST_LETTER: i32 = 55;
+/// Points for a slip that leaves few other explanations: of all names one edit from a short one,
+/// very few are a swap or a doubling away.
+pub(super) const TELLING: i32 = 6;
+/// Longest label for which that matters.
+pub(super) const TELLING_UP_TO: usize = 5;
+/// In registries of institutions every short acronym is taken, and nobody else can register one.
+pub(super) const CLOSED_REGISTRY: i32 = -8;
+/// The same for a replaced letter, the usual difference between two acronyms.
+pub(super) const CLOSED_REGISTRY_REPLACED: i32 = -14;
+/// Longest label for which that matters.
+pub(super) const CLOSED_REGISTRY_UP_TO: usize = 6;
 /// Cost of one step that is free of a penalty.
 pub(super) const FREE_COST: i32 = 90;
 /// Points lost for a whole unit of cost above [`FREE_COST`] a step.
@@ -50,19 +65,39 @@ pub(super) const SUFFIX_DEAD_TWO: i32 = 88;
 pub(super) const SUFFIX_DEAD_FAR: i32 = 75;
 pub(super) const SUFFIX_LIVE_DELETED: i32 = 84;
 pub(super) const SUFFIX_LIVE_ONE: i32 = 74;
+/// One edit that leads to an ending more common than the meant one.
+pub(super) const SUFFIX_TO_COMMON: i32 = 40;
+/// The second level of the same country with a typo.
+pub(super) const SECOND_LEVEL_TYPO: i32 = 82;
 pub(super) const SECOND_LEVEL_SAME_KIND: i32 = 72;
 pub(super) const SECOND_LEVEL_OTHER: i32 = 62;
 pub(super) const SECOND_LEVEL_DROPPED: i32 = 62;
 pub(super) const SECOND_LEVEL_ADDED: i32 = 50;
-pub(super) const COUNTRY_SWAPPED: i32 = 66;
-pub(super) const COUNTRY_NEIGHBOUR: i32 = 58;
-pub(super) const COUNTRY_ONE: i32 = 48;
+/// One edit that leads to a country where few have a name of their own.
+pub(super) const COUNTRY_SWAPPED: i32 = 70;
+pub(super) const COUNTRY_NEIGHBOUR: i32 = 64;
+pub(super) const COUNTRY_ONE: i32 = 56;
+/// One edit that leads to a country where many companies have one.
+pub(super) const LARGE_COUNTRY_SWAPPED: i32 = 58;
+pub(super) const LARGE_COUNTRY_NEIGHBOUR: i32 = 46;
+pub(super) const LARGE_COUNTRY_ONE: i32 = 40;
+/// Countries whose endings international companies register first.
+pub(super) const LARGE_COUNTRIES: &[&str] = &[
+    "ae", "ar", "at", "au", "be", "br", "ca", "ch", "cl", "cn", "co", "cz", "de", "dk", "es", "eu",
+    "fi", "fr", "gr", "hk", "hu", "id", "ie", "il", "in", "it", "jp", "kr", "mx", "my", "nl", "no",
+    "nz", "pe", "ph", "pl", "pt", "ro", "ru", "sa", "se", "sg", "th", "tr", "tw", "ua", "uk", "us",
+    "vn", "za",
+];
 pub(super) const COUNTRY_OTHER: i32 = 36;
 pub(super) const COUNTRY_DROPPED: i32 = 60;
 pub(super) const COUNTRY_ADDED: i32 = 44;
-pub(super) const COUNTRY_TO_GENERIC: i32 = 46;
+pub(super) const COUNTRY_TO_GENERIC: i32 = 52;
+/// `example.co.com` for `example.co.uk`.
+pub(super) const COUNTRY_TO_COM: i32 = 66;
 pub(super) const GENERIC_COMMON: i32 = 58;
-pub(super) const GENERIC_RARE: i32 = 48;
+/// From a closed registry such as `.gov`, whose names few remember the ending of.
+pub(super) const GENERIC_FROM_CLOSED: i32 = 59;
+pub(super) const GENERIC_RARE: i32 = 52;
 /// Endings that come to mind first.
 pub(super) const COMMON_ENDINGS: &[&str] = &["com", "net", "org"];
 /// Country codes sold as generic endings.
@@ -84,8 +119,12 @@ pub(super) const TAIL_PLAIN: i32 = 36;
 pub(super) const TAIL_PLAIN_BRAND: i32 = 60;
 pub(super) const TAIL_SECOND_LEVEL: i32 = 70;
 pub(super) const TAIL_REGISTRY: i32 = 40;
+/// The same registry of a country where few have a name.
+pub(super) const TAIL_REGISTRY_SWAPPED: i32 = 60;
+pub(super) const TAIL_REGISTRY_NEIGHBOUR: i32 = 56;
 pub(super) const TAIL_DOT_LOST: i32 = 90;
 pub(super) const TAIL_DOT_LOST_LIVE: i32 = 76;
+pub(super) const TAIL_DOT_LOST_SHORT: i32 = 60;
 
 // Look-alikes.
 pub(super) const SKELETON: i32 = 97;
@@ -111,18 +150,42 @@ pub(super) const EMBEDDED_DOMAIN: i32 = 94;
 pub(super) const EMBEDDED_HYPHENS: i32 = 85;
 pub(super) const LABEL_AND_WORD: i32 = 78;
 pub(super) const LABEL_AND_WORD_SHORT: i32 = 66;
+pub(super) const LABEL_AND_WORD_SHORTEST: i32 = 52;
 pub(super) const LABEL_AND_OTHER: i32 = 44;
+pub(super) const LABEL_INSIDE: i32 = 20;
 
 // What speaks against a mistake.
-pub(super) const PLURAL: i32 = -30;
+pub(super) const PLURAL: i32 = -18;
+/// Shortest label that may be a word with a plural.
+pub(super) const PLURAL_FROM: usize = 5;
 pub(super) const STATE_CODE: i32 = -50;
 pub(super) const NUMBER: i32 = -25;
 pub(super) const NEIGHBOURS: i32 = -15;
 pub(super) const NEIGHBOURS_MOST: i32 = -45;
 pub(super) const REAL_WEBMAIL: i32 = -70;
+/// For every further ending of the same label that is trusted: the name is used in many countries.
+pub(super) const MANY_ENDINGS: i32 = -8;
+pub(super) const MANY_ENDINGS_MOST: i32 = -32;
+/// Trusted names up to which a list says nothing about chance.
+const CHANCE_FROM: usize = 500;
+/// Tenths of a point for every doubling beyond that.
+const CHANCE_TENTHS: i32 = 25;
+const CHANCE_MOST: i32 = 30;
+
+/// Points for the chance that one of so many trusted names is near by accident.
+pub(super) fn chance(targets: usize) -> i32 {
+    let times = (targets / CHANCE_FROM.max(1)).max(1);
+    // Whole doublings and the part of the last one, in tenths, without floating point.
+    let whole = times.ilog2();
+    let part = (10 * targets / (CHANCE_FROM << whole).max(1)).clamp(10, 20) - 10;
+    let tenths = 10 * whole as i32 + part as i32;
+    -(tenths * CHANCE_TENTHS / 100).min(CHANCE_MOST)
+}
 
 // What speaks for one.
 pub(super) const FREQUENT: i32 = 12;
+/// Shortest label for which that matters.
+pub(super) const FREQUENT_FROM: usize = 5;
 
 // Context.
 pub(super) const HISTORY_ONE: i32 = -15;
