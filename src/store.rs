@@ -160,24 +160,33 @@ impl Store {
     pub fn open(dir: &Path, now: Timestamp) -> Result<(Store, Opened), StoreError> {
         let path = dir.join("quarantine.db");
         let lock = lock_file(dir)?;
-        let shared = |lock: &File| flock(lock, FlockOperation::LockShared, dir);
-        shared(&lock)?;
+        let shared = || flock(&lock, FlockOperation::LockShared, dir);
+        let exclusive =
+            || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // Only who is alone may replace the file, so only they look at all of it.
+        let check = if exclusive() {
+            Check::Whole
+        } else {
+            shared()?;
+            Check::Header
+        };
         let existed = path.exists();
-        let (connection, opened) = match open_checked(&path) {
+        let (connection, opened) = match open_checked(&path, check) {
             Ok(connection) if existed => (connection, Opened::Existing),
             Ok(connection) => (connection, Opened::Created),
             Err(StoreError::Damaged { detail, .. }) => {
-                // Alone? Then nobody writes to the file we are about to rename.
-                if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                if !exclusive() {
                     return Err(StoreError::DamagedInUse { path });
                 }
                 let kept_as = set_aside(&path, now)?;
-                let connection = open_checked(&path)?;
-                shared(&lock)?;
-                (connection, Opened::Replaced { kept_as, detail })
+                (
+                    open_checked(&path, Check::Header)?,
+                    Opened::Replaced { kept_as, detail },
+                )
             }
             Err(error) => return Err(error),
         };
+        shared()?;
         let store = Store {
             path,
             idle: Mutex::new(vec![connection]),
@@ -316,9 +325,29 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn open_checked(path: &Path) -> Result<Connection, StoreError> {
+/// How much of the file is looked at before it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// What every use reads.
+    Header,
+    /// Every page (`PRAGMA quick_check`): damage in the middle would else be met at a hold.
+    Whole,
+}
+
+fn open_checked(path: &Path, check: Check) -> Result<Connection, StoreError> {
     create_private(path)?;
     let mut connection = connect(path)?;
+    if check == Check::Whole {
+        let found: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| classify(path, error))?;
+        if found != "ok" {
+            return Err(StoreError::Damaged {
+                path: path.to_owned(),
+                detail: found,
+            });
+        }
+    }
     schema::migrate(&mut connection, path)?;
     Ok(connection)
 }

@@ -415,6 +415,29 @@ fn a_damaged_index_is_moved_aside_and_rebuilt_unless_somebody_uses_it() {
 }
 
 #[test]
+fn damage_in_the_middle_of_the_index_is_found_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = dir.path().join("quarantine.db");
+    let quarantine = open(dir.path(), 1);
+    for n in 0..50 {
+        let mut one = envelope(at(n));
+        one.recipients = vec![recipient(format!("<r{n}@army.ml>").as_bytes(), "r@army.ml")];
+        hold_as(&quarantine, one);
+    }
+    drop(quarantine);
+    let mut content = fs::read(&database).unwrap();
+    let middle = content.len() / 2;
+    content[middle..].fill(0x55);
+    fs::write(&database, content).unwrap();
+
+    let quarantine = open(dir.path(), 1);
+
+    assert!(quarantine.recovery().index_kept_as.is_some());
+    assert_eq!(all(&quarantine, 0).len(), 50);
+    hold(&quarantine, at(0));
+}
+
+#[test]
 fn a_file_that_does_not_read_is_reported_and_the_others_are_taken_up() {
     let dir = tempfile::tempdir().unwrap();
     let quarantine = open(dir.path(), 1);
