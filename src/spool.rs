@@ -15,18 +15,17 @@
 mod draft;
 mod envelope;
 mod head;
+mod record;
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::fault;
@@ -34,15 +33,10 @@ use crate::octets::Octets;
 
 pub use draft::Draft;
 pub use envelope::{Envelope, HeldRecipient};
+pub use record::{Held, MessageKey, Record};
 
 use draft::TempFile;
-
-/// The last line of a spool file: name, version, two lengths, checksum, each of fixed width.
-const FOOTER_LENGTH: u64 = 16 + 2 + 21 + 11 + 65;
-
-/// An envelope larger than this is damage: 1,000 recipients (the MTA's usual limit is 1,000)
-/// with an explanation of 4 kB each stay below.
-const MAX_ENVELOPE: u64 = 16 * 1024 * 1024;
+use record::{MAX_ENVELOPE, hex, read_trailer};
 
 /// A temporary file this old belongs to no living session (an MTA gives the end of a message
 /// minutes, not hours).
@@ -111,6 +105,14 @@ pub enum SpoolError {
         /// The difference found.
         what: String,
     },
+    /// The envelope could not be read back.
+    #[error(
+        "the envelope with all held recipients has {length} octets, more than {MAX_ENVELOPE}; the message has too many recipients"
+    )]
+    EnvelopeTooLarge {
+        /// Its length.
+        length: usize,
+    },
     /// The envelope does not fit into JSON.
     #[error("cannot write the envelope of the message")]
     Envelope(#[source] serde_json::Error),
@@ -124,98 +126,13 @@ impl SpoolError {
             source,
         }
     }
-}
 
-/// Names a held message: SHA-256 of sender, held recipients, Message-ID and body.
-///
-/// The same for a client's second try of the same message, so that the retry updates the
-/// entries instead of adding to them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageKey([u8; 32]);
-
-impl MessageKey {
-    /// Returns the 32 octets.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    fn altered(path: &Path, what: impl Into<String>) -> SpoolError {
+        SpoolError::Altered {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
-
-    /// Reads 64 lower-case hexadecimal digits; `None` for anything else.
-    pub fn from_hex(text: &str) -> Option<MessageKey> {
-        unhex(text).map(MessageKey)
-    }
-}
-
-impl fmt::Display for MessageKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for MessageKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// What a spool file says about its message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Who sent what to whom.
-    pub envelope: Envelope,
-    /// The `Message-ID:` field, if there is one.
-    #[serde(default)]
-    pub message_id: Option<Octets>,
-    /// The `Subject:` field as received, not decoded.
-    #[serde(default)]
-    pub subject: Option<Octets>,
-    /// SHA-256 of everything after the header block, hexadecimal.
-    pub body_sha256: String,
-    /// SHA-256 of the header block, hexadecimal. Stands in for a missing Message-ID in the key.
-    pub head_sha256: String,
-}
-
-impl Record {
-    /// Returns the key of the message.
-    pub fn key(&self) -> MessageKey {
-        let mut paths: Vec<&[u8]> = self
-            .envelope
-            .recipients
-            .iter()
-            .map(|one| one.path.as_bytes())
-            .collect();
-        paths.sort_unstable();
-        paths.dedup();
-        // Without a Message-ID the header block keeps two short mails ("ok") apart.
-        let identity = self
-            .message_id
-            .as_ref()
-            .map_or(self.head_sha256.as_bytes(), Octets::as_bytes);
-        let mut hash = Sha256::new();
-        let mut part = |octets: &[u8]| {
-            hash.update((octets.len() as u64).to_be_bytes());
-            hash.update(octets);
-        };
-        part(b"straymail message key 1");
-        part(self.envelope.sender.as_bytes());
-        part(&(paths.len() as u64).to_be_bytes());
-        paths.iter().for_each(|path| part(path));
-        part(identity);
-        part(self.body_sha256.as_bytes());
-        MessageKey(hash.finalize().into())
-    }
-}
-
-/// A spool file as it stands: what it says, and how large the message in it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Held {
-    /// The name of the file.
-    pub key: MessageKey,
-    /// What the file says.
-    pub record: Record,
-    /// Octets of the message.
-    pub size: u64,
-    /// SHA-256 of message and envelope, hexadecimal: differs for each time it was held.
-    pub digest: String,
 }
 
 /// The directory of held messages. Clones share it.
@@ -288,6 +205,9 @@ impl Spool {
         let key = record.key();
         let size = draft.len();
         let json = serde_json::to_vec(&record).map_err(SpoolError::Envelope)?;
+        if json.len() as u64 > MAX_ENVELOPE {
+            return Err(SpoolError::EnvelopeTooLarge { length: json.len() });
+        }
         let mut whole = draft.whole.clone();
         whole.update(&json);
         let digest = hex(&whole.finalize());
@@ -338,7 +258,7 @@ impl Spool {
         io::copy(&mut (&mut file).take(held.size), &mut HashWriter(&mut hash)).map_err(io)?;
         hash.update(&json);
         if hex(&hash.finalize()) != held.digest {
-            return Err(altered(&path, "its checksum does not fit"));
+            return Err(SpoolError::altered(&path, "its checksum does not fit"));
         }
         file.rewind().map_err(io)?;
         let size = held.size;
@@ -479,70 +399,6 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-fn altered(path: &Path, what: impl Into<String>) -> SpoolError {
-    SpoolError::Altered {
-        path: path.to_owned(),
-        what: what.into(),
-    }
-}
-
-/// Reads footer and envelope; the envelope's JSON is returned for the checksum.
-fn read_trailer(
-    file: &mut File,
-    path: &Path,
-    key: &MessageKey,
-) -> Result<(Held, Vec<u8>), SpoolError> {
-    let io = |error| SpoolError::io("read", path, error);
-    let length = file.metadata().map_err(io)?.len();
-    let Some(footer_at) = length.checked_sub(FOOTER_LENGTH) else {
-        return Err(altered(path, "it is too short"));
-    };
-    file.seek(SeekFrom::Start(footer_at)).map_err(io)?;
-    let mut footer = String::new();
-    file.read_to_string(&mut footer)
-        .map_err(|_| altered(path, "its last line is not text"))?;
-    let Some((size, json_length, digest)) = parse_footer(&footer) else {
-        return Err(altered(path, "its last line is not that of a spool file"));
-    };
-    // Message, newline, envelope, newline, footer.
-    if json_length > MAX_ENVELOPE
-        || size
-            .checked_add(json_length)
-            .and_then(|sum| sum.checked_add(2))
-            != Some(footer_at)
-    {
-        return Err(altered(path, "its length does not fit its last line"));
-    }
-    file.seek(SeekFrom::Start(size + 1)).map_err(io)?;
-    let mut json = Vec::new();
-    file.take(json_length).read_to_end(&mut json).map_err(io)?;
-    let record: Record = serde_json::from_slice(&json)
-        .map_err(|error| altered(path, format!("its envelope does not read: {error}")))?;
-    if record.key() != *key {
-        return Err(altered(path, "its envelope belongs to another message"));
-    }
-    Ok((
-        Held {
-            key: *key,
-            record,
-            size,
-            digest: digest.to_owned(),
-        },
-        json,
-    ))
-}
-
-fn parse_footer(footer: &str) -> Option<(u64, u64, &str)> {
-    let mut words = footer.strip_suffix('\n')?.split(' ');
-    if (words.next(), words.next()) != (Some("straymail-spool"), Some("1")) {
-        return None;
-    }
-    let size = words.next()?.parse().ok()?;
-    let json_length = words.next()?.parse().ok()?;
-    let digest = words.next()?;
-    (words.next().is_none() && unhex::<32>(digest).is_some()).then_some((size, json_length, digest))
-}
-
 /// Creates `dir` with mode 0700; one that exists is left as it is.
 ///
 /// # Errors
@@ -582,28 +438,11 @@ fn inherit_owner(path: &Path, dir: &Path) -> Result<(), SpoolError> {
         .map_err(|error| SpoolError::io("give to its owner", path, error))
 }
 
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N
-        || !text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    {
-        return None;
-    }
-    let mut octets = [0; N];
-    for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(octets)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::record::FOOTER_LENGTH;
     use super::*;
+    use crate::octets::Octets;
     use crate::policy::Role;
     use crate::score::Assessment;
     use proptest::prelude::*;
@@ -668,7 +507,7 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let spool = spool(dir.path());
-            let key = MessageKey([7; 32]);
+            let key = MessageKey::from_hex(&"07".repeat(32)).unwrap();
             if with_footer {
                 let footer = format!("\nstraymail-spool 1 {size:020} {length:010} {}\n", "0".repeat(64));
                 content.extend_from_slice(footer.as_bytes());
