@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod check_config;
 mod desk;
+mod explanation;
 mod quarantine;
 mod reviewer;
 mod run;

@@ -233,46 +233,7 @@ fn text(
         write!(out, "  ({})", domain.ascii())?;
     }
     writeln!(out)?;
-    match &assessment.finding {
-        Finding::Trusted { entry } => writeln!(out, "  trusted: covered by {entry}")?,
-        Finding::Unrelated => writeln!(out, "  resembles nothing that is trusted")?,
-        Finding::Undecodable { error, .. } => {
-            writeln!(
-                out,
-                "  score {}: not a domain name: {error}",
-                assessment.score
-            )?;
-        }
-        Finding::Resembles { candidates } => {
-            for (i, candidate) in candidates.iter().enumerate() {
-                if i == 0 {
-                    writeln!(
-                        out,
-                        "  looks like {}   {}",
-                        candidate.trusted,
-                        Untrusted::text(&candidate.edit.marked)
-                    )?;
-                    for evidence in &candidate.evidence {
-                        writeln!(
-                            out,
-                            "    {:>+4}  {}",
-                            evidence.points,
-                            Untrusted::text(&evidence.detail)
-                        )?;
-                    }
-                    writeln!(out, "    {:>4}  of 100", candidate.score)?;
-                } else {
-                    writeln!(
-                        out,
-                        "  or like {}   {}   {} of 100",
-                        candidate.trusted,
-                        Untrusted::text(&candidate.edit.marked),
-                        candidate.score
-                    )?;
-                }
-            }
-        }
-    }
+    super::explanation::write(assessment, out)?;
     let band = match verdict.band {
         Band::Clean => "clean",
         Band::Note => "worth a note",

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::domain::Domain;
 use crate::public_suffix::PublicSuffixes;
-use crate::score::Finding;
 use crate::service::quarantine::EntryDetail;
 use crate::spool::Held;
 use crate::store::{AuditFilter, AuditRecord, Entry, EntryFilter, EntryState, EventKind};
@@ -415,40 +414,7 @@ fn explanation(detail: &EntryDetail, out: &mut dyn io::Write) -> io::Result<()> 
             detail.entry.score
         );
     };
-    match &assessment.finding {
-        Finding::Resembles { candidates } => {
-            for (at, candidate) in candidates.iter().enumerate() {
-                let verb = if at == 0 { "looks like" } else { "or like" };
-                let (trusted, marked) = (
-                    both_spellings(&candidate.trusted),
-                    Untrusted::text(&candidate.edit.marked),
-                );
-                writeln!(out, "  {verb} {trusted}   {marked}")?;
-                for evidence in &candidate.evidence {
-                    writeln!(
-                        out,
-                        "    {:>+4}  {}",
-                        evidence.points,
-                        Untrusted::text(&evidence.detail)
-                    )?;
-                }
-                writeln!(out, "    {:>4}  of 100", candidate.score)?;
-            }
-            Ok(())
-        }
-        Finding::Undecodable { error, .. } => {
-            writeln!(
-                out,
-                "  score {}: not a domain name: {}",
-                assessment.score,
-                Untrusted::text(error)
-            )
-        }
-        Finding::Trusted { entry } => {
-            writeln!(out, "  trusted: covered by {}", Untrusted::text(entry))
-        }
-        Finding::Unrelated => writeln!(out, "  resembles nothing that is trusted"),
-    }
+    super::explanation::write(assessment, out)
 }
 
 fn headers(head: &[u8], out: &mut dyn io::Write) -> io::Result<()> {
