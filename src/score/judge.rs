@@ -107,8 +107,13 @@ fn whole_label(
         return Some(ending_only(reading, &slip, target));
     }
     // A typo in the label besides one in the ending: only where the ending is clearly a typo.
+    let limit = if target.frequent {
+        edit_limit(meant.len(), true)
+    } else {
+        1
+    };
     let long_enough = meant.len() >= 5 || (target.frequent && meant.len() >= 4);
-    if !slip.near || !long_enough || !near(label, meant, if target.frequent { 2 } else { 1 }) {
+    if !slip.near || !long_enough || !near(label, meant, limit) {
         return None;
     }
     let mut terms = vec![

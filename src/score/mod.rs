@@ -353,6 +353,10 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion) -> Candidate
         label,
         suffix,
     } = suspicion;
+    let counterpart = match terms.first() {
+        Some((Reason::EmbeddedDomain | Reason::Dots | Reason::LabelInside, _)) => domain.unicode(),
+        _ => last_labels(domain.unicode(), meant.split('.').count()),
+    };
     let total = sum(&terms);
     let score = total.clamp(0, 100);
     if score != total {
@@ -368,8 +372,17 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion) -> Candidate
                 detail: explain::detail(reason, typed, &label, &suffix),
             })
             .collect(),
-        edit: explain::edit(domain.unicode(), &meant),
+        edit: explain::edit(counterpart, &meant),
         trusted: meant,
+    }
+}
+
+/// Returns the last `count` labels of a name.
+fn last_labels(name: &str, count: usize) -> &str {
+    let mut dots = name.rmatch_indices('.').skip(count.saturating_sub(1));
+    match dots.next() {
+        Some((dot, _)) => name.get(dot + 1..).unwrap_or(name),
+        None => name,
     }
 }
 
@@ -480,6 +493,12 @@ mod tests {
         };
         let names: Vec<_> = candidates.iter().map(|c| c.trusted.as_str()).collect();
         assert_eq!(names, ["army.mil", "army.nl"]);
+    }
+
+    #[test]
+    fn a_host_in_front_is_no_part_of_the_difference() {
+        let assessment = assess(".mil\n", "us.af.il");
+        assert_eq!(assessment.best().unwrap().edit.marked, "af.[m]il");
     }
 
     #[test]

@@ -100,9 +100,9 @@ pub(super) const GENERIC_FROM_CLOSED: i32 = 59;
 pub(super) const GENERIC_RARE: i32 = 52;
 /// Endings that come to mind first.
 pub(super) const COMMON_ENDINGS: &[&str] = &["com", "net", "org"];
-/// Country codes sold as generic endings.
-pub(super) const GENERIC_COUNTRIES: &[&str] =
-    &["co", "io", "me", "tv", "cc", "us", "eu", "biz", "info"];
+/// Country codes that are taken for a generic ending. `.io` and `.ai` are not among them: a
+/// company there is one of its own.
+pub(super) const GENERIC_COUNTRIES: &[&str] = &["us", "eu"];
 
 /// A known name below a trusted suffix, typed with another ending.
 pub(super) const KNOWN_NAME: i32 = 14;
