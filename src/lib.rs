@@ -18,6 +18,7 @@ pub mod domain;
 pub mod fault;
 pub mod logging;
 pub mod milter;
+pub mod notice;
 pub mod octets;
 pub mod policy;
 pub mod public_suffix;
