@@ -22,9 +22,11 @@ pub(crate) use value::duration;
 use crate::logging::LogSettings;
 use crate::milter::MilterSettings;
 use crate::milter::listener::ListenerSettings;
+use crate::notice::NoticeSettings;
 use crate::policy::Policy;
 use crate::score::ScoreSettings;
 use crate::service::quarantine::QuarantineSettings;
+use crate::service::worker::WorkerSettings;
 use crate::session::Gate;
 
 /// Where the configuration is looked for when no `--config` is given.
@@ -47,6 +49,10 @@ pub struct Config {
     pub help: String,
     /// Where held mail is kept and how it leaves.
     pub quarantine: QuarantineSettings,
+    /// What is done about held mail without an admin.
+    pub worker: WorkerSettings,
+    /// How senders are told.
+    pub notice: NoticeSettings,
     /// Bounds of the daemon.
     pub limits: MilterSettings,
     /// Where and how events are logged.
@@ -65,6 +71,8 @@ impl Default for Config {
             policy: Policy::default(),
             help: "If {domain} is right, ask your mail administrator.".to_owned(),
             quarantine: QuarantineSettings::default(),
+            worker: WorkerSettings::default(),
+            notice: NoticeSettings::default(),
             limits: MilterSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -160,12 +168,14 @@ mod tests {
             policy,
             help,
             quarantine,
+            worker,
+            notice,
             limits,
             log,
             warnings: _,
         } = config;
         format!(
-            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{limits:#?}{log:#?}"
+            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{limits:#?}{log:#?}"
         )
     }
 

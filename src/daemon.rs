@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -18,47 +19,98 @@ use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
 use crate::milter::listener::ListenerSettings;
 use crate::milter::{Milter, MilterSettings};
+use crate::notice::{NoticeError, NoticeSettings, Templates};
 use crate::score::Scorer;
+use crate::service::desk::Desk;
 use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
 
+use crate::service::token::Tokens;
+use crate::service::worker::{Worker, WorkerSettings};
 use crate::service::{Service, Snapshot};
 
-/// Runs the milter until it is told to stop.
+/// Pause between two looks at what is due: short enough that a confirmed mail seems to go at
+/// once, and two indexed queries a second are nothing.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Which processes run in this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Judge mail. The process mail depends on.
+    Milter,
+    /// Everything that may wait.
+    Worker,
+    /// Both.
+    Both,
+}
+
+/// Runs until it is told to stop.
 ///
 /// `path` is where `config` was read from and where a reload reads it again; without one, the
 /// embedded default runs and there is nothing to reload.
 ///
 /// # Errors
-/// What keeps the daemon from starting: a socket, the quarantine, the runtime.
-pub fn run(path: Option<&Path>, config: Config) -> anyhow::Result<()> {
+/// What keeps the daemon from starting: a socket, the quarantine, a template, the runtime.
+pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()> {
     let log = logging::logger(&config.log);
     log_panics(log.clone());
     let (fixed, snapshot) = parts(config, &log);
     let quarantine =
         Quarantine::open(fixed.quarantine.clone(), now()).context("cannot open the quarantine")?;
     report_recovery(&log, quarantine.recovery());
+    let quarantine = Arc::new(quarantine);
+    let tokens = Tokens::open(&fixed.quarantine.dir, now()).context("cannot open the keys")?;
+    let tokens = Arc::new(tokens);
+    let desk = (fixed.notice.from.clone()).map(|from| Desk {
+        from,
+        tokens: Arc::clone(&tokens),
+    });
+    let worker = match duty {
+        Duty::Milter => None,
+        Duty::Worker | Duty::Both => Some(Arc::new(Worker::new(
+            Arc::clone(&quarantine),
+            fixed.worker.clone(),
+            fixed.notice.clone(),
+            templates(&fixed.notice).context("cannot use the templates")?,
+            tokens,
+            log.clone(),
+        ))),
+    };
     let first_session = getrandom::u64().context("cannot draw a random number")?;
-    let service = Service::new(snapshot, quarantine, log, now, first_session);
+    let service = Service::new(snapshot, quarantine, desk, log, now, first_session);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(path.map(Path::to_owned), fixed, Arc::new(service)))
+    let milter = duty != Duty::Worker;
+    let path = path.map(Path::to_owned);
+    runtime.block_on(serve(path, fixed, Arc::new(service), milter, worker))
 }
 
-async fn serve(path: Option<PathBuf>, fixed: Fixed, service: Arc<Service>) -> anyhow::Result<()> {
+async fn serve(
+    path: Option<PathBuf>,
+    fixed: Fixed,
+    service: Arc<Service>,
+    milter: bool,
+    worker: Option<Arc<Worker>>,
+) -> anyhow::Result<()> {
     let log = service.log().clone();
     // Before READY: a reload or stop right after it must find its handler.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    let milter = Milter::open(&fixed.listeners, fixed.limits, &log)?;
+    let listeners = if milter {
+        fixed.listeners.as_slice()
+    } else {
+        &[]
+    };
+    let milter = Milter::open(listeners, fixed.limits, &log)?;
     event::started(&log, milter.addresses());
     notify(&[NotifyState::Ready]);
 
     let reloads = tokio::spawn(reload_on(hangup, path, fixed, Arc::clone(&service)));
     let (stop, mut stopped) = watch::channel(0_u32);
     let mut cut = stop.subscribe();
+    let working = worker.map(|worker| tokio::spawn(work(worker, log.clone(), stop.subscribe())));
     let stops = tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -79,9 +131,36 @@ async fn serve(path: Option<PathBuf>, fixed: Fixed, service: Arc<Service>) -> an
     };
     let cut_off = milter.serve(Arc::clone(&service), stopping, cut).await;
     reloads.abort();
+    if let Some(working) = working {
+        // It ends by itself after what it is doing; a delivery is not cut in two.
+        let _ = working.await;
+    }
     stops.abort();
     event::stopped(&log, &service.counters.read(), cut_off);
     Ok(())
+}
+
+/// Lets the worker do what is due, every second, until the first stop.
+async fn work(worker: Arc<Worker>, log: Logger, mut stop: watch::Receiver<u32>) {
+    loop {
+        let ticking = Arc::clone(&worker);
+        match tokio::task::spawn_blocking(move || ticking.tick(now())).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => event::worker_failed(&log, &error),
+            Err(panic) => event::worker_failed(&log, &panic),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TICK) => {}
+            _ = stop.wait_for(|count| *count >= 1) => return,
+        }
+    }
+}
+
+fn templates(settings: &NoticeSettings) -> Result<Templates, NoticeError> {
+    match &settings.templates {
+        Some(dir) => Templates::load(dir),
+        None => Templates::built_in(),
+    }
 }
 
 /// What is read only at the start.
@@ -90,6 +169,8 @@ struct Fixed {
     listeners: Vec<ListenerSettings>,
     limits: MilterSettings,
     quarantine: QuarantineSettings,
+    worker: WorkerSettings,
+    notice: NoticeSettings,
     log: LogSettings,
 }
 
@@ -100,6 +181,8 @@ impl Fixed {
             ("listeners", self.listeners != new.listeners),
             ("limits", self.limits != new.limits),
             ("quarantine", self.quarantine != new.quarantine),
+            ("worker", self.worker != new.worker),
+            ("notice", self.notice != new.notice),
             ("log", self.log != new.log),
         ]
         .into_iter()
@@ -117,6 +200,8 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         listeners: config.listeners,
         limits: config.limits,
         quarantine: config.quarantine,
+        worker: config.worker,
+        notice: config.notice,
         log: config.log,
     };
     let snapshot = Snapshot {

@@ -5,7 +5,7 @@
 //!
 //! 0. vocabulary: [`domain`], [`address`], [`octets`], [`public_suffix`], [`untrusted`]
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
-//! 2. ports: [`store`], [`spool`], [`smtp`], [`logging`]
+//! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`]
 //! 3. service: [`service`]
 //! 4. edges: [`milter`], [`cli`]
 //! 5. wiring: [`config`], [`daemon`]

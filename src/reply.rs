@@ -40,6 +40,15 @@ impl Reply {
         }
     }
 
+    /// Refuses a sender's reply to a notice, saying why it does not count.
+    pub fn not_taken(why: &dyn std::error::Error) -> Reply {
+        Reply {
+            code: "550",
+            enhanced: "5.7.1",
+            text: ascii_line(&format!("your answer was not taken: {why}")),
+        }
+    }
+
     /// Asks the client to come back, because straymail itself failed.
     pub fn fault() -> Reply {
         Reply {

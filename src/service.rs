@@ -1,11 +1,14 @@
 //! What straymail does: judge, hold, release, drop, approve. Milter, CLI and web call it.
 
 pub mod account;
+pub mod answer;
 pub mod conversation;
 pub mod decide;
+pub mod desk;
 pub mod judge;
 pub mod quarantine;
 pub mod token;
+pub mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +20,7 @@ use crate::logging::event::Counts;
 use crate::policy::Policy;
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Scorer;
+use crate::service::desk::Desk;
 use crate::service::quarantine::Quarantine;
 use crate::session::{Gate, Passage};
 
@@ -57,7 +61,8 @@ pub struct Counters {
 /// The service behind every edge.
 pub struct Service {
     snapshot: ArcSwap<Snapshot>,
-    quarantine: Quarantine,
+    quarantine: Arc<Quarantine>,
+    desk: Option<Desk>,
     log: slog::Logger,
     clock: fn() -> Timestamp,
     last_session: AtomicU64,
@@ -81,11 +86,12 @@ impl Counters {
 }
 
 impl Service {
-    /// Builds the service. `clock` tells the time; `first_session` seeds the session ids, so
+    /// Builds the service. Without a `desk`, replies to notices are not taken. `clock` tells the time; `first_session` seeds the session ids, so
     /// that ids of two runs do not collide in the log.
     pub fn new(
         snapshot: Snapshot,
-        quarantine: Quarantine,
+        quarantine: Arc<Quarantine>,
+        desk: Option<Desk>,
         log: slog::Logger,
         clock: fn() -> Timestamp,
         first_session: u64,
@@ -93,6 +99,7 @@ impl Service {
         Service {
             snapshot: ArcSwap::from_pointee(snapshot),
             quarantine,
+            desk,
             log,
             clock,
             last_session: AtomicU64::new(first_session),
@@ -111,8 +118,13 @@ impl Service {
     }
 
     /// Returns the quarantine.
-    pub fn quarantine(&self) -> &Quarantine {
+    pub fn quarantine(&self) -> &Arc<Quarantine> {
         &self.quarantine
+    }
+
+    /// Returns where replies to notices are taken.
+    pub fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
     }
 
     /// Returns the logger.

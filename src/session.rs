@@ -218,15 +218,16 @@ impl Recipient {
         }
     }
 
-    /// Returns the spellings to name in order to remove this recipient.
+    /// Returns the changes that remove this recipient, one for each of its spellings.
     ///
     /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
     /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes; and it gives no
     /// error when nothing matched.
-    fn spellings(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn removals(&self) -> impl Iterator<Item = Change> {
         let raw = self.address.path();
         let rewritten = self.rewritten.as_ref().map(Address::path);
-        std::iter::once(raw).chain(rewritten.filter(|path| *path != raw))
+        (std::iter::once(raw).chain(rewritten.filter(|path| *path != raw)))
+            .map(|path| Change::DeleteRecipient(path.to_vec()))
     }
 }
 
@@ -397,8 +398,7 @@ impl Message {
     /// No header names a held address: the other recipients must not learn of a Bcc.
     pub fn changes(&self) -> Vec<Change> {
         let mut changes: Vec<Change> = (self.held())
-            .flat_map(|judged| judged.recipient.spellings())
-            .map(|spelling| Change::DeleteRecipient(spelling.to_vec()))
+            .flat_map(|judged| judged.recipient.removals())
             .collect();
         let with = |action| (self.judged.iter()).find(move |j| j.verdict.action == action);
         if with(Action::Tag).is_some() {

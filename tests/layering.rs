@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("core", &["policy", "reply", "score", "session", "trusted"]),
-    ("ports", &["logging", "smtp", "spool", "store"]),
+    ("ports", &["logging", "notice", "smtp", "spool", "store"]),
     ("service", &["service"]),
     ("edges", &["cli", "milter"]),
     ("wiring", &["config", "daemon"]),

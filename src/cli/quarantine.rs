@@ -216,6 +216,7 @@ impl List {
             recipient: self.recipient.clone(),
             domain: self.domain.clone(),
             since: self.since.map(|since| since.when(desk.now)),
+            before: None,
             min_score: self.min_score,
             limit,
         };

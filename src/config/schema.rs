@@ -6,12 +6,14 @@ use crate::domain::Domain;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
 use crate::milter::MilterSettings;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
+use crate::notice::{NoticeSettings, Templates};
 use crate::policy::{
     Action, AddressPattern, BandActions, Mode, OnError, Policy, Role, Rule, Scope, Thresholds,
 };
 use crate::public_suffix::PublicSuffixes;
 use crate::score::{Keyboard, ScoreSettings};
 use crate::service::quarantine::QuarantineSettings;
+use crate::service::worker::{AtEnd, WorkerSettings};
 use crate::session::Gate;
 
 use super::Config;
@@ -84,6 +86,8 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     let help = r.value(field, help).unwrap_or(default.help);
     r.end(section);
     let quarantine = quarantine(r, &mut top);
+    let worker = worker(r, &mut top, &trust);
+    let notice = notice(r, &mut top, &trust);
     let limits = limits(r, &mut top);
     let log = log(r, &mut top);
     r.end(top);
@@ -96,6 +100,8 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         policy,
         help,
         quarantine,
+        worker,
+        notice,
         limits,
         log,
         warnings: Vec::new(),
@@ -484,6 +490,56 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
         approval_for: approval_for.unwrap_or(default.approval_for),
         remember_for: remember_for.unwrap_or(default.remember_for),
         lease: lease.unwrap_or(default.lease),
+    }
+}
+
+fn worker(r: &mut Reader, top: &mut Section<'_>, trust: &Trust) -> WorkerSettings {
+    let default = WorkerSettings::default();
+    let mut section = r.sub(top, "worker");
+    let field = r.field(&mut section, "keep_for");
+    let keep_for = span(r, field, 3600, 3650 * 86_400);
+    let field = r.field(&mut section, "at_end");
+    let at_end = r.choice(field, &[("drop", AtEnd::Drop), ("release", AtEnd::Release)]);
+    r.end(section);
+    let own = trust.list.entries().iter().filter(|entry| entry.own);
+    WorkerSettings {
+        keep_for: keep_for.unwrap_or(default.keep_for),
+        at_end: at_end.unwrap_or(default.at_end),
+        own: own.map(|entry| entry.domain.ascii().to_owned()).collect(),
+        confirm_url: None,
+    }
+}
+
+fn notice(r: &mut Reader, top: &mut Section<'_>, trust: &Trust) -> NoticeSettings {
+    let default = NoticeSettings::default();
+    let mut section = r.sub(top, "notice");
+    let field = r.field(&mut section, "from");
+    let given = field.clone();
+    let from = r.value(field, value::mailbox);
+    if let (Some(field), Some(from)) = (&given, &from) {
+        let host = crate::notice::host(from);
+        let own = trust.list.entries().iter().filter(|entry| entry.own);
+        if !own.clone().any(|entry| entry.domain.ascii() == host) {
+            let message = format!("{host} is not in trusted.own; replies must reach this server");
+            r.warning(field.at(), &field.path, message);
+        }
+    }
+    let field = r.field(&mut section, "templates");
+    let templates = r.value(field, |text| match PathBuf::from(text) {
+        path if !path.is_absolute() => {
+            Err("is not absolute; write the whole path of a directory".to_owned())
+        }
+        path => Templates::load(&path)
+            .map(|_| path)
+            .map_err(|error| crate::logging::event::chain(&error)),
+    });
+    let field = r.field(&mut section, "per_hour");
+    let per_hour = r.number(field, "a number", 1..=10_000);
+    r.end(section);
+    NoticeSettings {
+        from,
+        templates,
+        per_hour: (per_hour.and_then(|n| u32::try_from(n).ok())).unwrap_or(default.per_hour),
     }
 }
 

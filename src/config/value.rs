@@ -123,6 +123,22 @@ pub(super) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     }
 }
 
+/// Returns a plain mail address of our own, in lower case.
+pub(super) fn mailbox(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
+    match text.rsplit_once('@') {
+        Some((local, host))
+            if !local.is_empty()
+                && text.len() <= 254
+                && host.contains('.')
+                && local.chars().chain(host.chars()).all(plain) =>
+        {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err("is not a plain address; write one like straymail@example.org".to_owned()),
+    }
+}
+
 /// Returns where `127.0.0.1:25`, `[::1]:25`, `localhost:25` or `unix:/path` leads to.
 pub(super) fn smtp_target(text: &str) -> Result<Target, String> {
     let wrong = || {

@@ -145,6 +145,62 @@ pub fn not_recorded(log: &Logger, session: &str, error: &dyn Error) {
     );
 }
 
+/// A reply to a notice decided about an entry.
+pub fn answered(log: &Logger, session: &str, entry: &EntryId, sender: &str) {
+    info!(log, "answer taken"; "session" => session, "entry" => %entry, "sender" => sender);
+}
+
+/// A reply to a notice changed nothing.
+pub fn not_answered(log: &Logger, session: &str, sender: &str, error: &dyn Error) {
+    warn!(log, "answer refused";
+        "session" => session,
+        "sender" => sender,
+        "error" => chain(error),
+    );
+}
+
+/// What a sender decided was carried out.
+pub fn carried_out(log: &Logger, entry: &EntryId, reply: &str) {
+    info!(log, "decision carried out"; "entry" => %entry, "reply" => reply);
+}
+
+/// What a sender decided could not be carried out, for the `tries` + 1st time.
+pub fn not_carried_out(log: &Logger, entry: &EntryId, tries: u32, error: &dyn Error) {
+    warn!(log, "decision not carried out, will be tried again";
+        "entry" => %entry,
+        "tries" => tries + 1,
+        "error" => chain(error),
+    );
+}
+
+/// A sender was told of a held recipient, or never will be.
+pub fn notified(log: &Logger, entry: &EntryId, what: &str) {
+    info!(log, "notice"; "entry" => %entry, "sent" => what);
+}
+
+/// A notice could not be sent now.
+pub fn not_notified(log: &Logger, entry: &EntryId, error: &dyn Error) {
+    warn!(log, "notice not sent, will be tried again";
+        "entry" => %entry,
+        "error" => chain(error),
+    );
+}
+
+/// The time of an entry is over.
+pub fn ended(log: &Logger, entry: &EntryId) {
+    info!(log, "nobody decided in time"; "entry" => %entry);
+}
+
+/// The time of an entry is over, but it could not be ended.
+pub fn not_ended(log: &Logger, entry: &EntryId, error: &dyn Error) {
+    warn!(log, "entry not ended, will be tried again"; "entry" => %entry, "error" => chain(error));
+}
+
+/// The worker could not use the store.
+pub fn worker_failed(log: &Logger, error: &dyn Error) {
+    error!(log, "worker cannot use the store, will try again"; "error" => chain(error));
+}
+
 /// A callback panicked; its session is tempfailed.
 pub fn panicked(log: &Logger, session: &str) {
     let Some(suppressed) = admit(&PANICKED) else {

@@ -9,6 +9,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::answer::MAX_ANSWER;
+use super::desk::{Taken, Writer};
 use super::quarantine::HoldError;
 use super::{Service, Snapshot};
 use crate::fault;
@@ -46,6 +48,21 @@ pub struct Conversation {
     id: String,
     session: Session,
     copy: Copy,
+    reply: Option<ReplyToNotice>,
+}
+
+/// A message to the address that notices come from, read while it passes.
+struct ReplyToNotice {
+    recipient: Recipient,
+    octets: Vec<u8>,
+}
+
+impl ReplyToNotice {
+    /// Keeps what fits; the deciding word stands in front.
+    fn write(&mut self, octets: &[u8]) {
+        let room = MAX_ANSWER.saturating_sub(self.octets.len());
+        self.octets.extend(octets.iter().take(room));
+    }
 }
 
 /// The copy of the message for the quarantine.
@@ -68,6 +85,7 @@ impl Conversation {
             id: service.next_session_id(),
             session: Session::new(role),
             copy: Copy::NotNeeded,
+            reply: None,
             service,
         }
     }
@@ -87,6 +105,7 @@ impl Conversation {
     pub fn mail(&mut self, mail: Mail<'_>) {
         fault::point("mail");
         self.copy = Copy::NotNeeded;
+        self.reply = None;
         let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
         let passage = self.session.mail(mail, gate, suffixes).passage;
         self.service.count_message(passage);
@@ -98,6 +117,14 @@ impl Conversation {
         let Some(recipient) = self.session.rcpt(rcpt, &self.snapshot.suffixes) else {
             return RcptStep::Answered(Answer::Continue);
         };
+        if (self.service.desk()).is_some_and(|desk| recipient.canonical() == desk.from) {
+            self.reply = Some(ReplyToNotice {
+                recipient,
+                octets: Vec::new(),
+            });
+            self.session.let_pass();
+            return RcptStep::Answered(Answer::Continue);
+        }
         match self.snapshot.assess(&recipient, &Context::default()) {
             Some(assessment) => RcptStep::Evidence(Box::new(recipient), assessment),
             None => {
@@ -150,6 +177,11 @@ impl Conversation {
     /// One header field, `value` as the MTA gave it, with its leading white space and with
     /// bare LF at line folds.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(reply) = &mut self.reply {
+            for part in [name, b":", &with_crlf(value), b"\r\n"] {
+                reply.write(part);
+            }
+        }
         if matches!(self.copy, Copy::NotNeeded) && self.session.wants_content() {
             self.copy = Copy::Header(self.service.quarantine().draft());
         }
@@ -167,6 +199,9 @@ impl Conversation {
     /// End of the header.
     pub fn end_of_header(&mut self) {
         fault::point("eoh");
+        if let Some(reply) = &mut self.reply {
+            reply.write(b"\r\n");
+        }
         if matches!(self.copy, Copy::NotNeeded) && self.session.wants_content() {
             // A message without a single header field.
             self.copy = Copy::Header(self.service.quarantine().draft());
@@ -182,6 +217,9 @@ impl Conversation {
 
     /// One chunk of the body. Writes to the disk from 256 KiB on.
     pub fn body(&mut self, chunk: &[u8]) -> Answer {
+        if let Some(reply) = &mut self.reply {
+            reply.write(chunk);
+        }
         match &mut self.copy {
             Copy::Body(draft) => {
                 if let Err(error) = draft.write(chunk) {
@@ -191,14 +229,14 @@ impl Conversation {
             }
             // indymilter leaves out the end of the message when the body was skipped in its
             // very last chunk, so skip only what has nothing left to decide.
-            Copy::NotNeeded if self.session.is_plain() => Answer::Skip,
+            Copy::NotNeeded if self.session.is_plain() && self.reply.is_none() => Answer::Skip,
             Copy::NotNeeded | Copy::Header(_) | Copy::Failed(_) => Answer::Continue,
         }
     }
 
     /// Returns whether [`Conversation::end_of_message`] will wait for the disk.
     pub fn holds(&self) -> bool {
-        self.session.wants_content()
+        self.session.wants_content() || self.reply.is_some()
     }
 
     /// End of the message: stores what is held, then says what to ask of the MTA.
@@ -208,9 +246,22 @@ impl Conversation {
     pub fn end_of_message(&mut self, queue_id: Option<&[u8]>, can_hold: bool) -> Outcome {
         fault::point("eom-before-store");
         let copy = std::mem::replace(&mut self.copy, Copy::NotNeeded);
+        let reply = self.reply.take();
         let Some(message) = self.session.end_of_message(queue_id) else {
             return Outcome::plain(Answer::Continue);
         };
+        let mut answered = Vec::new();
+        if let Some(reply) = reply {
+            match self.take_answer(&reply, &message) {
+                Ok(Taken::NoAnswer) => {}
+                // Nobody else is to get it.
+                Ok(Taken::Decided(_)) if message.clean == 1 && message.judged.is_empty() => {
+                    return Outcome::plain(Answer::Discard);
+                }
+                Ok(Taken::Decided(_)) => answered = reply.recipient.removals().collect(),
+                Err(refusal) => return Outcome::plain(Answer::Refuse(refusal)),
+            }
+        }
         if message.held().next().is_some() {
             let stored = match copy {
                 _ if !can_hold => Err(NotHeld::CannotDelete),
@@ -226,25 +277,48 @@ impl Conversation {
         }
         match message.fault {
             Some(OnError::Tempfail) => Outcome::plain(Answer::Refuse(Reply::fault())),
-            Some(OnError::HoldMessage) => {
+            Some(OnError::Accept) | None if message.all_held() => Outcome::plain(Answer::Discard),
+            fault => {
                 let mut changes = message.changes();
-                changes.push(unjudged());
+                changes.extend(answered);
+                if fault == Some(OnError::HoldMessage) {
+                    changes.push(unjudged());
+                }
                 Outcome {
                     changes,
                     answer: Answer::Continue,
                 }
             }
-            Some(OnError::Accept) | None if message.all_held() => Outcome::plain(Answer::Discard),
-            Some(OnError::Accept) | None => Outcome {
-                changes: message.changes(),
-                answer: Answer::Continue,
-            },
         }
+    }
+
+    /// Takes a reply to a notice; a reply that does not count is refused with the reason.
+    fn take_answer(&self, reply: &ReplyToNotice, message: &Message) -> Result<Taken, Reply> {
+        let Some(desk) = self.service.desk() else {
+            return Ok(Taken::NoAnswer);
+        };
+        let writer = Writer {
+            sender: message.sender.canonical(),
+            login: message.login.clone(),
+        };
+        let now = self.service.now();
+        let taken = desk.take(self.service.quarantine(), &reply.octets, &writer, now);
+        let log = self.service.log();
+        match &taken {
+            Ok(Taken::Decided(entry)) => event::answered(log, &self.id, entry, &writer.sender),
+            Ok(Taken::NoAnswer) => {}
+            Err(error) => event::not_answered(log, &self.id, &writer.sender, error),
+        }
+        taken.map_err(|error| match error.is_our_fault() {
+            true => Reply::fault(),
+            false => Reply::not_taken(&error),
+        })
     }
 
     /// ABORT: the message is not going to be sent.
     pub fn abort(&mut self) {
         self.copy = Copy::NotNeeded;
+        self.reply = None;
         self.session.abort();
     }
 

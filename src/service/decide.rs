@@ -68,6 +68,14 @@ impl From<StoreError> for DecideError {
     }
 }
 
+impl Decision {
+    /// Deliver, and ask again next time.
+    pub const SEND: Decision = Decision {
+        choice: Choice::Send,
+        remember: Remember::Not,
+    };
+}
+
 impl Quarantine {
     /// Notes what the sender of `id` decided. `actor` says who that is and how we know:
     /// `sender anna@example.org (login anna)`.

@@ -347,6 +347,14 @@ impl Quarantine {
         }
     }
 
+    /// Returns the envelope an entry came with.
+    ///
+    /// # Errors
+    /// As [`Quarantine::message`].
+    pub fn envelope(&self, entry: &Entry) -> Result<Envelope, QuarantineError> {
+        Ok(self.message(entry)?.held.record.envelope)
+    }
+
     /// Throws a waiting entry away; its message file goes when no other entry needs it.
     ///
     /// # Errors

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mail_parser::{HeaderName, MessageParser};
+use mail_parser::MessageParser;
 
+use super::decide::{DecideError, Decision};
 use super::quarantine::{Quarantine, QuarantineError, about};
 use super::token::Tokens;
 use crate::address::{Address, Host};
@@ -89,6 +90,8 @@ enum NotNotified {
     /// The sender has had enough for this hour.
     #[error("the sender had {0} notices in the last hour")]
     Budget(u32),
+    #[error("cannot read the message")]
+    Unreadable(#[from] std::io::Error),
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
     #[error(transparent)]
@@ -227,8 +230,7 @@ impl Worker {
     fn addressee(&self, entry: &Entry) -> Result<String, NotNotified> {
         let mut message = self.quarantine.message(entry)?;
         let mut header = Vec::new();
-        let io = |source| NotNotified::Quarantine(QuarantineError::Read { source });
-        ((&mut message).take(MAX_HEADER).read_to_end(&mut header)).map_err(io)?;
+        (&mut message).take(MAX_HEADER).read_to_end(&mut header)?;
         if let Some(why) = automatic(&header) {
             return Err(NotNotified::Never(why));
         }
@@ -273,7 +275,13 @@ impl Worker {
         let until = later(entry.held_at, self.settings.keep_for);
         let token = self.tokens.sign(entry, until);
         let link = (self.settings.confirm_url.as_ref()).map(|url| format!("{url}{token}"));
-        let facts = facts(entry, detail.assessment.as_ref(), until, link, self.settings.at_end);
+        let facts = facts(
+            entry,
+            detail.assessment.as_ref(),
+            until,
+            link,
+            self.settings.at_end,
+        );
         let header = Header {
             from,
             to,
@@ -288,7 +296,11 @@ impl Worker {
             recipient: to.as_bytes(),
             recipient_args: &[],
         };
-        smtp::inject(&self.quarantine.settings.smtp(), &delivery, message.as_slice())?;
+        smtp::inject(
+            &self.quarantine.settings.smtp(),
+            &delivery,
+            message.as_slice(),
+        )?;
         Ok(())
     }
 
@@ -297,7 +309,7 @@ impl Worker {
         let before = now.saturating_sub(self.settings.keep_for).unwrap_or(now);
         let filter = EntryFilter {
             states: vec![EntryState::Pending, EntryState::Held],
-            until: Some(before),
+            before: Some(before),
             limit: Some(BATCH),
             ..EntryFilter::default()
         };
@@ -306,10 +318,15 @@ impl Worker {
             let ended = match self.settings.at_end {
                 AtEnd::Drop => {
                     let reason = "nobody decided in time";
-                    (self.quarantine.expire_entry(&entry.id, reason, now)).map(|_| ())
+                    let ended = self.quarantine.expire_entry(&entry.id, reason, now);
+                    ended.map(|_| ()).map_err(DecideError::from)
                 }
                 AtEnd::Release => {
-                    (self.quarantine.decide_at_end(&entry.id, now)).map(|_| ())
+                    let actor = "worker, nobody decided in time";
+                    (self
+                        .quarantine
+                        .decide(&entry.id, &Decision::SEND, actor, now))
+                    .map(|_| ())
                 }
             };
             match ended {
@@ -324,12 +341,16 @@ impl Worker {
 /// Returns why the writer of this header must not get a notice (RFC 3834, 2), if so.
 fn automatic(header: &[u8]) -> Option<&'static str> {
     let message = MessageParser::default().parse_headers(header)?;
-    let value = |name: &'static str| message.header_raw(HeaderName::Other(name.into()));
+    let value = |name: &'static str| message.header_raw(name);
     if value("Auto-Submitted").is_some_and(|value| !value.trim().eq_ignore_ascii_case("no")) {
         return Some("the message is automatic");
     }
     let list = ["List-Id", "List-Post", "List-Unsubscribe", "List-Help"];
-    if message.headers().iter().any(|header| list.iter().any(|l| header.name().eq_ignore_ascii_case(l))) {
+    if message
+        .headers()
+        .iter()
+        .any(|header| list.iter().any(|l| header.name().eq_ignore_ascii_case(l)))
+    {
         return Some("the message is of a mailing list");
     }
     let bulk = |value: &str| {
@@ -352,7 +373,9 @@ fn facts(
     Facts {
         recipient: Untrusted::text(&entry.address).to_string(),
         suggestion: assessment.and_then(|a| meant(entry, a)),
-        marked: best.map(|best| best.edit.marked.clone()).unwrap_or_default(),
+        marked: best
+            .map(|best| best.edit.marked.clone())
+            .unwrap_or_default(),
         why: assessment.map(Assessment::sentence).unwrap_or_default(),
         subject: (entry.message.subject.as_ref()).map(|s| shown_subject(s.as_bytes())),
         sent_at: shown_time(entry.message.received_at),

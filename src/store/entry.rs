@@ -217,6 +217,8 @@ pub struct EntryFilter {
     pub domain: Option<String>,
     /// Held first at this time or later.
     pub since: Option<Timestamp>,
+    /// Held first before this time.
+    pub before: Option<Timestamp>,
     /// At least this score.
     pub min_score: Option<u8>,
     /// At most so many, the newest.
@@ -541,6 +543,9 @@ impl Ledger<'_> {
         }
         if let Some(since) = filter.since {
             add("entry.held_at >= ?", since.as_millisecond().into());
+        }
+        if let Some(before) = filter.before {
+            add("entry.held_at < ?", before.as_millisecond().into());
         }
         if let Some(score) = filter.min_score {
             add("entry.score >= ?", i64::from(score).into());

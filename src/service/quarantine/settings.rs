@@ -50,7 +50,7 @@ impl Default for QuarantineSettings {
 impl QuarantineSettings {
     /// Returns how to talk to the MTA: within four fifths of the lease, so that nobody else
     /// can claim an entry while we may still be sending it.
-    pub(super) fn smtp(&self) -> SmtpSettings {
+    pub(in crate::service) fn smtp(&self) -> SmtpSettings {
         let total = self.lease / 5 * 4;
         SmtpSettings {
             target: self.release_target.clone(),
