@@ -50,7 +50,6 @@ const OWNED: &[(&str, &str)] = &[
     ("publicsuffix", "public_suffix.rs"),
     ("psl", "public_suffix.rs"),
     ("argon2", "service/account.rs"),
-    ("base64ct", "service/token.rs"),
 ];
 
 /// What the pure layers must not touch: I/O, clock, randomness, logging, async, threads.
