@@ -50,7 +50,7 @@ fn every_published_mistake_is_stopped_with_its_evidence() {
         let assessment = assess(trusted, typed);
         let best = assessment.best();
         let found = best.map(|best| name(&best.evidence[0].reason));
-        let points = u8::from_str_radix(at_least, 10).unwrap();
+        let points = at_least.parse::<u8>().unwrap();
         if assessment.score < points
             || best.is_none_or(|best| best.trusted != *meant)
             || found.as_deref() != Some(evidence)
@@ -69,7 +69,7 @@ fn valid_names_that_others_correct_are_left_alone() {
             panic!("{row:?}");
         };
         let assessment = assess(trusted, typed);
-        if assessment.score > u8::from_str_radix(at_most, 10).unwrap() {
+        if assessment.score > at_most.parse::<u8>().unwrap() {
             wrong.push(format!("{typed}: {assessment:?}"));
         }
     }
