@@ -168,6 +168,36 @@ fn recipients_of_one_message_are_decided_one_by_one() {
 }
 
 #[test]
+fn a_limit_counts_only_entries_in_the_state_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = open(dir.path(), 1);
+    for n in 0..6 {
+        let mut one = envelope(at(n * 20));
+        one.recipients = vec![recipient(format!("<r{n}@army.ml>").as_bytes(), "r@army.ml")];
+        hold_as(&quarantine, one);
+    }
+    let count = |state: EntryState, limit: u32| {
+        let filter = EntryFilter {
+            states: vec![state],
+            limit: Some(limit),
+            ..EntryFilter::default()
+        };
+        // At 100 s the first three are 60 s old or older.
+        let entries = quarantine.entries(&filter, at(100)).unwrap();
+        assert!(entries.iter().all(|entry| entry.state == state));
+        entries.len()
+    };
+    assert_eq!(
+        (count(EntryState::Held, 2), count(EntryState::Held, 9)),
+        (2, 3)
+    );
+    assert_eq!(
+        (count(EntryState::Pending, 2), count(EntryState::Pending, 9)),
+        (2, 3)
+    );
+}
+
+#[test]
 fn a_recipient_given_twice_is_one_entry() {
     let dir = tempfile::tempdir().unwrap();
     let quarantine = open(dir.path(), 1);

@@ -257,26 +257,10 @@ impl Quarantine {
     /// # Errors
     /// The database cannot be read.
     pub fn entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = self
-            .store
-            .read(|ledger| ledger.entries(&self.as_stored(filter)))?;
-        for entry in &mut entries {
-            settle(entry, now);
-        }
-        entries.retain(|entry| filter.states.is_empty() || filter.states.contains(&entry.state));
+        // A grace period that is over is seen at once, without writing to the database for it.
+        let mut entries = self.store.read(|ledger| ledger.entries(filter, now))?;
+        entries.iter_mut().for_each(|entry| settle(entry, now));
         Ok(entries)
-    }
-
-    // A grace period that is over is seen at once, without writing to the database for it:
-    // whoever asks for held entries must also be given pending ones.
-    fn as_stored(&self, filter: &EntryFilter) -> EntryFilter {
-        let mut stored = filter.clone();
-        if stored.states.contains(&EntryState::Held)
-            && !stored.states.contains(&EntryState::Pending)
-        {
-            stored.states.push(EntryState::Pending);
-        }
-        stored
     }
 
     /// Writes down that grace periods are over, for those who wait for held entries.

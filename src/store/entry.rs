@@ -505,8 +505,9 @@ impl Ledger<'_> {
         rows.collect::<Result<_, _>>().map_err(error)
     }
 
-    /// Returns the entries that fit, newest first.
-    pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Entry>, StoreError> {
+    /// Returns the entries that fit at `now`, newest first; a pending entry whose grace period is
+    /// over counts as held.
+    pub fn entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         let error = |error| self.error(error);
         let mut conditions = vec!["1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
@@ -516,7 +517,12 @@ impl Ledger<'_> {
                 .iter()
                 .map(|state| format!("'{}'", state.name()))
                 .collect();
-            conditions.push(format!("entry.state IN ({})", names.join(", ")));
+            conditions.push(format!(
+                "CASE WHEN entry.state = 'pending' AND entry.grace_until <= ? THEN 'held'
+                 ELSE entry.state END IN ({})",
+                names.join(", ")
+            ));
+            values.push(now.as_millisecond().into());
         }
         let mut add = |condition: &str, value: Value| {
             conditions.push(condition.to_owned());
