@@ -391,17 +391,22 @@ async fn make(context: &EomContext<Connection>, change: &Change) -> Result<(), A
     match change {
         Change::DeleteRecipient(path) => actions.delete_recipient(c_string(path)).await,
         Change::AddHeader { name, value } => {
-            let may =
-                (context.data.as_ref()).is_some_and(|c| c.actions.contains(Actions::ADD_HEADER));
-            match may {
-                true => {
-                    actions
-                        .add_header(c_string(name.as_bytes()), c_string(value.as_bytes()))
-                        .await
-                }
-                // A tag is a courtesy; without it the message still may go.
-                false => Ok(()),
+            let Some(agreed) = context.data.as_ref() else {
+                return Ok(());
+            };
+            // A tag is a courtesy; without it the message still may go.
+            if !agreed.actions.contains(Actions::ADD_HEADER) {
+                return Ok(());
             }
+            // With leading space agreed on, the MTA puts none behind the colon itself.
+            let space = match agreed.steps.contains(ProtoOpts::LEADING_SPACE) {
+                true => " ",
+                false => "",
+            };
+            let value = format!("{space}{value}");
+            actions
+                .add_header(c_string(name.as_bytes()), c_string(value.as_bytes()))
+                .await
         }
         Change::Quarantine(reason) => actions.quarantine(c_string(reason.as_bytes())).await,
     }
