@@ -16,7 +16,7 @@ use super::{Service, Snapshot};
 use crate::fault;
 use crate::logging::event;
 use crate::octets::Octets;
-use crate::policy::{Action, Mode, OnError, Role, Verdict};
+use crate::policy::{Action, Band, Mode, OnError, Role, Verdict};
 use crate::reply::Reply;
 use crate::score::{Assessment, Context};
 use crate::session::{Answer, Change, Client, Judged, Mail, Message, Rcpt, Recipient, Session};
@@ -128,8 +128,7 @@ impl Conversation {
         match self.snapshot.assess(&recipient, &Context::default()) {
             Some(assessment) => RcptStep::Evidence(Box::new(recipient), assessment),
             None => {
-                self.session.let_pass();
-                self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+                self.let_pass();
                 RcptStep::Answered(Answer::Continue)
             }
         }
@@ -138,7 +137,6 @@ impl Conversation {
     /// Decides about a recipient with evidence. May wait for the disk.
     pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
         let service = Arc::clone(&self.service);
-        service.counters.suspicious.fetch_add(1, Ordering::Relaxed);
         let now = service.now();
         let to = recipient.canonical();
         let from = self.sender();
@@ -153,6 +151,12 @@ impl Conversation {
                 return self.fault(on_error, "approvals cannot be read", &error);
             }
         };
+        if verdict.band == Band::Clean {
+            // Too weak to be worth a line in the log: as good as no evidence, and as cheap.
+            self.let_pass();
+            return Answer::Continue;
+        }
+        service.counters.suspicious.fetch_add(1, Ordering::Relaxed);
         let judged = Judged {
             recipient,
             assessment,
@@ -322,6 +326,11 @@ impl Conversation {
         self.session.abort();
     }
 
+    fn let_pass(&mut self) {
+        self.session.let_pass();
+        self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn sender(&self) -> String {
         (self.session.message()).map_or(String::new(), |message| message.sender.canonical())
     }
@@ -329,6 +338,13 @@ impl Conversation {
     fn hold(&self, draft: Draft, message: &Message) -> Result<(), NotHeld> {
         let now = self.service.now();
         let client = self.session.client();
+        // One mailbox is one entry, however often and in whatever spelling the client named it.
+        let mut recipients: Vec<HeldRecipient> = Vec::new();
+        for held in message.held().map(held_recipient) {
+            if recipients.iter().all(|known| known.address != held.address) {
+                recipients.push(held);
+            }
+        }
         let envelope = Envelope {
             sender: message.sender.path().into(),
             sender_address: message.sender.canonical(),
@@ -340,7 +356,7 @@ impl Conversation {
             login: message.login.as_deref().map(Octets::from),
             role: self.session.role(),
             received_at: now,
-            recipients: message.held().map(held_recipient).collect(),
+            recipients,
         };
         let ids = self.service.quarantine().hold(draft, envelope, now)?;
         event::held(
