@@ -30,13 +30,17 @@ impl Reply {
     pub fn rejected(recipient: &str, assessment: &Assessment, help: &str) -> Reply {
         let shown = shorten(recipient, MAX_RECIPIENT);
         let domain = (recipient.rsplit_once('@')).map_or(recipient, |(_, domain)| domain);
-        let why = assessment.sentence();
+        let why = assessment.sentence_ascii();
+        let stop = match why.ends_with(['.', '?', '!']) {
+            true => "",
+            false => ".",
+        };
         let help = help.replace("{domain}", &shorten(domain, MAX_RECIPIENT));
         Reply {
             code: "550",
             // RFC 3463: 5.7.1, delivery not authorized, message refused.
             enhanced: "5.7.1",
-            text: ascii_line(&format!("<{shown}> not sent: {why} {help}")),
+            text: ascii_line(&format!("<{shown}> not sent: {why}{stop} {help}")),
         }
     }
 
