@@ -31,13 +31,12 @@ pub(crate) struct Settings {
 impl Settings {
     /// A daemon for all three milter ports of `postfix`, with a fresh store.
     ///
-    /// It trusts `.mil` and a few names, and judges mail from loopback.
     pub(crate) fn for_postfix(postfix: &Postfix) -> Settings {
         let directory = postfix.directory().join("straymail");
         let _ = fs::remove_dir_all(&directory);
         let mut settings = Settings::in_directory(&directory);
         let listener = |path: &Path, role: &str| json!({"socket": format!("unix:{}", path.display()), "role": role, "mode": "0666"});
-        settings.config["listen"] = json!([
+        settings.config["listeners"] = json!([
             listener(&postfix.milter_socket, "submission"),
             listener(&postfix.local_socket, "local"),
             listener(&postfix.relay_socket, "relay"),
@@ -48,13 +47,15 @@ impl Settings {
     }
 
     /// A daemon with one submission listener, a UNIX socket in `directory`.
+    ///
+    /// It trusts `.mil` and a few names and refuses whatever is suspect or worse.
     pub(crate) fn in_directory(directory: &Path) -> Settings {
         let socket = directory.join("milter.sock");
         Settings {
             program: program(),
             directory: directory.to_owned(),
             config: json!({
-                "listen": [{
+                "listeners": [{
                     "socket": format!("unix:{}", socket.display()),
                     "role": "submission",
                     "mode": "0666",
@@ -63,10 +64,11 @@ impl Settings {
                     "domains": ["army.mil", "navy.mil", "hospital.org"],
                     "suffixes": [".mil"],
                 },
+                "policy": {"suspect": "reject", "certain": "reject"},
                 "public_suffix_list": "built-in",
                 "quarantine": {
                     "directory": directory.join("store"),
-                    "min_free": "0",
+                    "min_free": "1MiB",
                 },
             }),
             fault: None,
@@ -86,14 +88,14 @@ impl Settings {
 
     /// Writes the configuration without starting anything.
     pub(crate) fn write(&self) -> Result<()> {
-        fs::create_dir_all(&self.directory)?;
+        fs::create_dir_all(self.directory.join("store"))?;
         let text = serde_json::to_string_pretty(&self.config)?;
         fs::write(self.config_path(), text)?;
         Ok(())
     }
 
     fn sockets(&self) -> Vec<String> {
-        let listeners = self.config["listen"].as_array();
+        let listeners = self.config["listeners"].as_array();
         listeners
             .into_iter()
             .flatten()
@@ -140,8 +142,15 @@ pub(crate) struct Entry {
     pub(crate) id: String,
     /// The envelope recipient.
     pub(crate) recipient: String,
-    /// `held`, `released`, …
+    /// `pending`, `held`, `released`, …
     pub(crate) state: String,
+}
+
+impl Entry {
+    /// Says whether the entry waits for a decision.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.state.as_str(), "pending" | "held")
+    }
 }
 
 /// What a command printed, both streams in one text, and its exit code.
@@ -254,9 +263,23 @@ impl Daemon {
         Ok(())
     }
 
-    /// How many file descriptors it has open.
-    pub(crate) fn open_files(&self) -> Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    /// What its file descriptors point at.
+    pub(crate) fn open_descriptors(&self) -> Result<Vec<PathBuf>> {
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?;
+        // One that was closed in between does not count.
+        Ok(directory
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .collect())
+    }
+
+    /// How many sockets it has open. (Its database connections come and go as needed.)
+    pub(crate) fn open_sockets(&self) -> Result<usize> {
+        let all = self.open_descriptors()?;
+        Ok(all
+            .iter()
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count())
     }
 
     /// Resident memory in KiB.
@@ -280,7 +303,7 @@ impl Daemon {
     /// The entries that wait for a decision.
     pub(crate) fn held(&self) -> Result<Vec<Entry>> {
         let mut entries = self.entries()?;
-        entries.retain(|entry| entry.state == "held");
+        entries.retain(Entry::waits);
         Ok(entries)
     }
 }
@@ -295,16 +318,19 @@ impl Drop for Daemon {
     }
 }
 
-/// Runs an admin's command; the daemon need not run.
+/// Runs an admin's command, with the crash point of `settings`; the daemon need not run.
 pub(crate) fn command(settings: &Settings, arguments: &[&str]) -> Result<Output> {
-    let output = Command::new(&settings.program)
+    let mut command = Command::new(&settings.program);
+    command
         .args(arguments)
         .arg("--config")
         .arg(settings.config_path())
         .stdin(Stdio::null())
-        .env_remove("STRAYMAIL_FAULT")
-        .output()
-        .context("cannot start straymail")?;
+        .env_remove("STRAYMAIL_FAULT");
+    if let Some(fault) = &settings.fault {
+        command.env("STRAYMAIL_FAULT", fault);
+    }
+    let output = command.output().context("cannot start straymail")?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     Ok(Output {
@@ -315,20 +341,27 @@ pub(crate) fn command(settings: &Settings, arguments: &[&str]) -> Result<Output>
 
 /// Every entry of the quarantine below `settings`.
 pub(crate) fn entries(settings: &Settings) -> Result<Vec<Entry>> {
-    let output = command(settings, &["quarantine", "list", "--all", "--json"])?;
+    let output = command(
+        settings,
+        &["quarantine", "list", "--state", "all", "--json"],
+    )?;
     ensure!(output.code == 0, "quarantine list: {}", output.text);
-    let list: Value = serde_json::from_str(&output.text).with_context(|| output.text.clone())?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Ok(list
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|entry| Entry {
-            id: text(&entry["id"]),
-            recipient: text(&entry["recipient"]),
-            state: text(&entry["state"]),
+    (output.text.lines())
+        .map(|line| {
+            let entry: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            let text = |key: &str| -> Result<String> {
+                let value = entry[key].as_str();
+                Ok(value
+                    .with_context(|| format!("no {key}: {line}"))?
+                    .to_owned())
+            };
+            Ok(Entry {
+                id: text("id")?,
+                recipient: text("address")?,
+                state: text("state")?,
+            })
         })
-        .collect())
+        .collect()
 }
 
 fn connects(socket: &str) -> bool {

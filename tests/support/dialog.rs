@@ -85,7 +85,7 @@ impl Dialog {
             steps.push(Step {
                 line: number,
                 keyword: keyword.to_owned(),
-                argument: argument.trim().to_owned(),
+                argument: argument.strip_prefix(' ').unwrap_or(argument).to_owned(),
                 block: Vec::new(),
             });
         }
@@ -357,7 +357,11 @@ impl<'a> Run<'a> {
             }
             "straymail" => {
                 let mut argument = argument.to_owned();
-                for entry in self.daemon()?.entries()? {
+                let entries = self.daemon()?.entries()?;
+                if let [only] = entries.as_slice() {
+                    argument = argument.replace("{id}", &only.id);
+                }
+                for entry in entries {
                     argument =
                         argument.replace(&format!("{{id of {}}}", entry.recipient), &entry.id);
                 }
@@ -421,6 +425,8 @@ impl<'a> Run<'a> {
     }
 
     fn check_delivery(&mut self, keyword: &str, argument: &str) -> Result<()> {
+        let argument = String::from_utf8(unescape(argument)?)?;
+        let argument = argument.as_str();
         let texts = |f: fn(&Delivery) -> String| self.last.iter().map(f).collect::<Vec<_>>();
         let (found, wanted) = match keyword {
             "delivered" => {

@@ -34,8 +34,17 @@ pub(crate) struct Options {
     pub(crate) default_action: &'static str,
     /// Seconds Postfix waits for a milter's answer before it counts as failed.
     pub(crate) milter_timeout: u32,
-    /// Further lines for main.cf.
-    pub(crate) main_cf: String,
+    /// How mail of sendmail(1) gets to a milter.
+    pub(crate) sendmail: Sendmail,
+}
+
+/// How mail of sendmail(1) gets to a milter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sendmail {
+    /// `non_smtpd_milters`: cleanup plays the SMTP session.
+    NonSmtpdMilters,
+    /// `content_filter` of pickup: once more through the submission port.
+    SubmissionPort,
 }
 
 impl Default for Options {
@@ -43,7 +52,7 @@ impl Default for Options {
         Options {
             default_action: "tempfail",
             milter_timeout: 20,
-            main_cf: String::new(),
+            sendmail: Sendmail::NonSmtpdMilters,
         }
     }
 }
@@ -121,7 +130,11 @@ impl Postfix {
         )?;
         fs::write(
             directory.join("etc/master.cf"),
-            master_cf(&directory, submission_port, relay_port, plain_port),
+            master_cf(
+                &directory,
+                [submission_port, relay_port, plain_port],
+                options,
+            ),
         )?;
         fs::write(directory.join("etc/virtual"), VIRTUAL)?;
         fs::write(directory.join("etc/canonical"), CANONICAL)?;
@@ -225,13 +238,17 @@ impl Postfix {
     ///
     /// `expected` names queue ids that clients were told; the log has to know their fate.
     pub(crate) fn settle(&self, expected: &[String]) -> Result<()> {
+        // A message on its way from one queue directory to the next can escape one look.
+        let mut quiet_looks = 0;
         wait_for("Postfix to deliver what it has", || {
+            let idle = self.queue()?.iter().all(|m| m.queue == "hold");
             let (open, done) = fates(&self.log());
             let told = expected.iter().all(|id| done.contains(id));
-            Ok(
-                (told && open.is_empty() && self.queue()?.iter().all(|m| m.queue == "hold"))
-                    .then_some(()),
-            )
+            quiet_looks = match idle && open.is_empty() && told {
+                true => quiet_looks + 1,
+                false => 0,
+            };
+            Ok((quiet_looks == 2).then_some(()))
         })
         .with_context(|| format!("queue: {:?}", self.queue()))
     }
@@ -317,8 +334,8 @@ fn fates(log: &str) -> (BTreeSet<String>, BTreeSet<String>) {
             continue;
         };
         let program = process.split('[').next().unwrap_or_default();
-        let begins = (program == "cleanup" && event.starts_with("message-id="))
-            || (program == "qmgr" && event.starts_with("from="))
+        // Not cleanup's `message-id=`: a client may vanish before the end of its message.
+        let begins = (program == "qmgr" && event.starts_with("from="))
             || (program == "pickup" && event.starts_with("uid="));
         let ends = (program == "qmgr" && event.starts_with("removed"))
             || (program == "cleanup" && event.starts_with("milter-"));
@@ -374,8 +391,12 @@ fn main_cf(directory: &Path, sink: u16, options: &Options) -> String {
     let Options {
         default_action,
         milter_timeout,
-        main_cf,
+        sendmail,
     } = options;
+    let local_milter = match sendmail {
+        Sendmail::NonSmtpdMilters => format!("unix:{}/local.sock", directory.display()),
+        Sendmail::SubmissionPort => String::new(),
+    };
     let name = name(directory);
     let directory = directory.display();
     format!(
@@ -413,7 +434,7 @@ smtpd_error_sleep_time = 0s
 smtpd_hard_error_limit = 1000
 smtpd_timeout = 60s
 smtpd_milters = unix:{directory}/milter.sock
-non_smtpd_milters = unix:{directory}/local.sock
+non_smtpd_milters = {local_milter}
 milter_default_action = {default_action}
 milter_connect_timeout = {milter_timeout}s
 milter_command_timeout = {milter_timeout}s
@@ -421,11 +442,18 @@ milter_content_timeout = {milter_timeout}s
 queue_run_delay = 1s
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
-{main_cf}"
+"
     )
 }
 
-fn master_cf(directory: &Path, submission: u16, relay: u16, plain: u16) -> String {
+fn master_cf(directory: &Path, ports: [u16; 3], options: &Options) -> String {
+    let [submission, relay, plain] = ports;
+    let pickup = match options.sendmail {
+        Sendmail::NonSmtpdMilters => String::new(),
+        Sendmail::SubmissionPort => {
+            format!("  -o content_filter=smtp:[127.0.0.1]:{submission}\n")
+        }
+    };
     let directory = directory.display();
     format!(
         "127.0.0.1:{submission} inet n - n - - smtpd
@@ -434,7 +462,7 @@ fn master_cf(directory: &Path, submission: u16, relay: u16, plain: u16) -> Strin
 127.0.0.1:{plain} inet n - n - - smtpd
   -o smtpd_milters=
 pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
+{pickup}cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce

@@ -1,0 +1,217 @@
+//! Start, reload and stop of the daemon, with mail flowing through a real Postfix where it matters.
+
+mod support;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use support::daemon::{Daemon, Settings};
+use support::milter_client::MilterClient;
+use support::postfix::{Options, Postfix};
+use support::smtp_client::SmtpClient;
+use support::wait_for;
+
+fn bench() -> Result<(tempfile::TempDir, Settings)> {
+    let directory = tempfile::Builder::new()
+        .prefix("straymail-life-")
+        .tempdir()?;
+    let settings = Settings::in_directory(directory.path());
+    Ok((directory, settings))
+}
+
+/// The answer to a recipient in a new session.
+fn answer(settings: &Settings, recipient: &str) -> Result<String> {
+    let socket = settings.directory.join("milter.sock");
+    let (rcpt, _) = MilterClient::session(&socket, "alice@army.mil", &[recipient])?;
+    Ok(rcpt.concat())
+}
+
+#[test]
+fn reload_with_a_broken_file_keeps_the_old_configuration_and_says_why() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let daemon = Daemon::start(&settings)?;
+    ensure!(answer(&settings, "c@army.ml")?.starts_with("y550"));
+    fs::write(
+        settings.config_path(),
+        "policy:\n  reject_at: 140\n  on_error: accpet\ntrustd: {}\n",
+    )?;
+    daemon.signal(Signal::HUP)?;
+    wait_for("the reason in the log", || {
+        let log = daemon.log();
+        let all = [
+            "configuration not reloaded",
+            "reject_at",
+            "accpet",
+            "trustd",
+        ];
+        Ok(all.iter().all(|part| log.contains(part)).then_some(()))
+    })
+    .with_context(|| daemon.log())?;
+    ensure!(answer(&settings, "c@army.ml")?.starts_with("y550"));
+    daemon.stop()
+}
+
+#[test]
+fn reload_puts_new_rules_into_force_for_new_sessions_only() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let daemon = Daemon::start(&settings)?;
+    let socket = settings.directory.join("milter.sock");
+    let mut old = MilterClient::open(&socket)?;
+    old.connect_from("127.0.0.1", 40_000)?;
+    old.mail("alice@army.mil")?;
+    let observing = settings
+        .clone()
+        .with(serde_json::json!({"policy": {"mode": "observe"}}));
+    observing.write()?;
+    daemon.signal(Signal::HUP)?;
+    wait_for("the new rules", || {
+        Ok((answer(&settings, "c@army.ml")? == "c").then_some(()))
+    })
+    .with_context(|| daemon.log())?;
+    let frame = old.rcpt("c@army.ml")?.context("no answer")?;
+    ensure!(
+        frame.command == b'y',
+        "judged by the new rules: {}",
+        frame.text()
+    );
+    drop(old);
+    daemon.stop()
+}
+
+#[test]
+fn stop_lets_an_open_session_finish() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let mut daemon = Daemon::start(&settings)?;
+    let socket = settings.directory.join("milter.sock");
+    let mut client = MilterClient::open(&socket)?;
+    client.connect_from("127.0.0.1", 40_000)?;
+    client.mail("alice@army.mil")?;
+    client.rcpt("bob@navy.mil")?;
+    daemon.signal(Signal::TERM)?;
+    wait_for("the door to be closed", || {
+        Ok(MilterClient::connect(&socket).is_err().then_some(()))
+    })?;
+    ensure!(daemon.is_running(), "stopped with a session open");
+    client.content()?;
+    let end = client.end()?;
+    ensure!(
+        end.last().is_some_and(|last| last.command == b'c'),
+        "{end:?}"
+    );
+    client.send(b'Q', b"")?;
+    drop(client);
+    let status = daemon.wait()?;
+    ensure!(status.success(), "{status}\n{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn start_with_a_broken_file_names_every_problem_and_exits_78() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let mut broken = settings.clone().with(serde_json::json!({
+        "policy": {"reject_at": 140, "on_error": "accpet"},
+    }));
+    broken.config["trustd"] = serde_json::json!({});
+    let mut daemon = Daemon::spawn(&broken)?;
+    let status = daemon.wait()?;
+    let log = daemon.log();
+    assert_eq!(status.code(), Some(78), "{log}");
+    for part in ["reject_at", "accpet", "trustd"] {
+        ensure!(log.contains(part), "no {part:?} in:\n{log}");
+    }
+    Ok(())
+}
+
+/// How clients fared while the daemon was replaced.
+#[derive(Debug, Default)]
+struct Load {
+    accepted: AtomicUsize,
+    tempfailed: AtomicUsize,
+    other: AtomicUsize,
+}
+
+/// Sends mail over several connections while `during` runs.
+fn under_load(postfix: &Postfix, during: impl FnOnce() -> Result<()>) -> Result<Load> {
+    let load = Load::default();
+    let stop = AtomicBool::new(false);
+    let outcome = thread::scope(|scope| {
+        for sender in 0..8 {
+            let (load, stop) = (&load, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let data = format!("Subject: load of {sender}\n\ntext\n");
+                    let counter = match SmtpClient::open(postfix.submission_port)
+                        .and_then(|mut c| c.message("alice@army.mil", &["bob@navy.mil"], &data))
+                    {
+                        Ok(transaction) if transaction.accepted() => &load.accepted,
+                        Ok(transaction) if transaction.last().starts_with("45") => &load.tempfailed,
+                        _ => &load.other,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let enough = |least: usize| {
+            wait_for("mail to flow", || {
+                Ok((load.accepted.load(Ordering::Relaxed) >= least).then_some(()))
+            })
+        };
+        let outcome = enough(20).and_then(|()| during()).and_then(|()| {
+            let so_far = load.accepted.load(Ordering::Relaxed);
+            enough(so_far + 20)
+        });
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    });
+    outcome.map(|()| load)
+}
+
+#[test]
+fn restart_under_load_by_takeover_costs_no_451_and_without_it_they_are_counted() -> Result<()> {
+    if let Some(why) = support::why_no_postfix() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let postfix = Postfix::start(&Options::default())?;
+    let settings = Settings::for_postfix(&postfix);
+    let mut current = Some(Daemon::start(&settings)?);
+
+    // A new instance takes the socket over before the old one is asked to stop.
+    let load = under_load(&postfix, || {
+        for _ in 0..3 {
+            let old = current.take().context("no daemon")?;
+            let inode = |path: &std::path::Path| {
+                fs::metadata(path)
+                    .map(|m| std::os::unix::fs::MetadataExt::ino(&m))
+                    .ok()
+            };
+            let before = inode(&postfix.milter_socket);
+            let new = Daemon::spawn(&settings)?;
+            wait_for("the new instance to take the socket", || {
+                Ok((inode(&postfix.milter_socket) != before).then_some(()))
+            })
+            .with_context(|| new.log())?;
+            old.stop()?;
+            current = Some(new);
+        }
+        Ok(())
+    })?;
+    println!("3 restarts by takeover, 8 senders: {load:?}");
+    assert_eq!(load.tempfailed.load(Ordering::Relaxed), 0, "{load:?}");
+    assert_eq!(load.other.load(Ordering::Relaxed), 0, "{load:?}");
+
+    // Stop, then start: while nobody listens Postfix says 451 and nothing else goes wrong.
+    let load = under_load(&postfix, || {
+        current.take().context("no daemon")?.stop()?;
+        current = Some(Daemon::start(&settings)?);
+        Ok(())
+    })?;
+    println!("1 stop and start, 8 senders: {load:?}");
+    assert_eq!(load.other.load(Ordering::Relaxed), 0, "{load:?}");
+
+    postfix.settle(&[])?;
+    current.context("no daemon")?.stop()
+}
