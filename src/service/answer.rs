@@ -84,14 +84,12 @@ fn says(text: &str) -> Option<Says> {
     let decision = |choice, remember| Some(Says::Decision(Decision { choice, remember }));
     match first.as_str() {
         "send" => {
-            let remember = match (words.next().map(str::to_lowercase), words.next()) {
-                (Some(word), None) if word == "always" => Remember::Recipient,
-                (Some(word), Some(domain))
-                    if word == "always" && domain.eq_ignore_ascii_case("domain") =>
-                {
-                    Remember::Domain
-                }
-                _ => Remember::Not,
+            let mut is =
+                |wanted: &str| words.next().is_some_and(|w| w.eq_ignore_ascii_case(wanted));
+            let remember = match is("always") {
+                true if is("domain") => Remember::Domain,
+                true => Remember::Recipient,
+                false => Remember::Not,
             };
             decision(Choice::Send, remember)
         }
@@ -129,6 +127,10 @@ mod tests {
                 decision(Choice::Send, Remember::Not),
             ),
             ("*send* always", decision(Choice::Send, Remember::Recipient)),
+            (
+                "Send always, thanks!",
+                decision(Choice::Send, Remember::Recipient),
+            ),
             (
                 "send always domain",
                 decision(Choice::Send, Remember::Domain),

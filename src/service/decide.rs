@@ -94,24 +94,19 @@ impl Quarantine {
         }
         let entry = self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
-            let settled = match entry.state {
-                EntryState::Pending | EntryState::Held => None,
-                EntryState::Releasing => Some("it is being sent".to_owned()),
-                state => Some(format!("{state} at {:.0}", entry.changed_at)),
-            };
-            let fresh = match (&settled, &decision.choice) {
-                (Some(_), _) => false,
-                (None, Choice::Cancel) => {
+            undecided(&entry)?;
+            let fresh = match &decision.choice {
+                Choice::Cancel => {
                     ledger.decision(id)?.is_none()
                         && ledger.discard(id, EntryState::Dropped, now)?
                 }
-                (None, Choice::Send) => ledger.put_decision(id, None, actor, now)?,
-                (None, Choice::Correct(to)) => ledger.put_decision(id, Some(to), actor, now)?,
+                Choice::Send => ledger.put_decision(id, None, actor, now)?,
+                Choice::Correct(to) => ledger.put_decision(id, Some(to), actor, now)?,
             };
             if !fresh {
                 return Err(DecideError::Decided {
                     address: entry.address,
-                    how: settled.unwrap_or_else(|| "it is about to be sent".to_owned()),
+                    how: "it is about to be sent".to_owned(),
                 });
             }
             if let Some(approval) = self.remembered(&entry, decision, actor, now) {
@@ -149,6 +144,22 @@ impl Quarantine {
             origin: Origin::Release(entry.id.clone()),
         })
     }
+}
+
+/// Checks that the entry still waits for a decision.
+///
+/// # Errors
+/// [`DecideError::Decided`] with what it came to.
+pub fn undecided(entry: &Entry) -> Result<(), DecideError> {
+    let how = match entry.state {
+        EntryState::Pending | EntryState::Held => return Ok(()),
+        EntryState::Releasing => "it is being sent".to_owned(),
+        state => format!("{state} at {:.0}", entry.changed_at),
+    };
+    Err(DecideError::Decided {
+        address: entry.address.clone(),
+        how,
+    })
 }
 
 fn in_words(decision: &Decision) -> String {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::answer::{Answer, Says};
-use super::decide::{Choice, DecideError, Decision, Remember};
+use super::decide::{Choice, DecideError, Decision, Remember, undecided};
 use super::quarantine::{Quarantine, QuarantineError};
 use super::token::{Token, TokenError, Tokens};
 use super::worker::meant;
@@ -100,6 +100,7 @@ impl Desk {
         let detail = quarantine.detail(&token.entry, now)?;
         let entry = &detail.entry;
         token.fits(entry)?;
+        undecided(entry)?;
         let message = quarantine.envelope(entry)?;
         let foreign = match &message.login {
             Some(login) => writer.login.as_deref() != Some(login.to_string().as_str()),
