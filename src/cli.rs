@@ -9,6 +9,7 @@ mod explanation;
 mod quarantine;
 mod reviewer;
 mod run;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ enum Command {
     Quarantine(quarantine::Quarantine),
     Approve(approve::Approve),
     Audit(audit::Audit),
+    Status(status::Status),
     Reviewer(reviewer::Reviewer),
 }
 
@@ -98,6 +100,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Quarantine(command) => command.run(path),
         Command::Approve(command) => command.run(path),
         Command::Audit(command) => command.run(path),
+        Command::Status(command) => command.run(path),
         Command::Reviewer(command) => command.run(path),
     }
 }

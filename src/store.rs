@@ -12,6 +12,7 @@ mod entry;
 mod id;
 mod notice;
 mod schema;
+mod status;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -29,6 +30,7 @@ pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
 pub use decision::PendingDecision;
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};
+pub use status::Counts;
 
 /// How long a statement waits for another process's lock before it fails.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

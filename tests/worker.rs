@@ -340,9 +340,9 @@ fn unclear_forged_and_automatic_answers_change_nothing() {
         .next()
         .unwrap()
         .to_owned();
-    let last = token.chars().last().unwrap();
-    let other = if last == 'A' { 'B' } else { 'A' };
-    let forged = text.replace(&token, &format!("{}{other}", &token[..token.len() - 1]));
+    let mut forged: Vec<char> = token.chars().collect();
+    forged[20] = if forged[20] == 'A' { 'B' } else { 'A' };
+    let forged = text.replace(&token, &forged.into_iter().collect::<String>());
     assert!(matches!(take(forged.as_bytes()), Err(NotTaken::Token(_))));
     assert_eq!(state(&site.quarantine, &id, at(101)), EntryState::Held);
 }
@@ -517,4 +517,22 @@ fn sender_and_reviewer_at_once_have_one_outcome() {
         site.tick(101);
         assert_eq!(site.delivered().len(), usize::from(second));
     }
+}
+
+#[test]
+fn counts_show_what_waits_and_what_does_not_get_on() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    site.quarantine
+        .decide(&id, &Decision::SEND, "tester", at(61))
+        .unwrap();
+    let counts = site.quarantine.counts().unwrap();
+    assert_eq!(counts.entries[1], (EntryState::Held, 1));
+    assert_eq!((counts.decisions, counts.decisions_failing), (1, 0));
+    assert_eq!(counts.oldest, Some(at(0)));
+    site.tick(62);
+    let counts = site.quarantine.counts().unwrap();
+    assert_eq!(counts.entries[3], (EntryState::Released, 1));
+    assert_eq!((counts.decisions, counts.oldest), (0, None));
 }

@@ -25,9 +25,9 @@ use crate::spool::{
     self, Draft, Envelope, Held, HeldRecipient, Spool, SpoolError, SpoolSettings, StoredMessage,
 };
 use crate::store::{
-    Approval, AuditEvent, AuditFilter, AuditRecord, Durability, Entry, EntryFilter, EntryId,
-    EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message, NewApproval, NewEntry, Store,
-    StoreError, Stored, Verified,
+    Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Durability, Entry, EntryFilter,
+    EntryId, EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message, NewApproval,
+    NewEntry, Store, StoreError, Stored, Verified,
 };
 
 pub use recovery::Recovery;
@@ -463,6 +463,14 @@ impl Quarantine {
             ledger.append_audit(&event, now)?;
             Ok(approval)
         })
+    }
+
+    /// Returns how much there is of everything.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.store.read(|ledger| ledger.counts())
     }
 
     /// Returns the audit rows that fit, oldest first.
