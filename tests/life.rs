@@ -1,0 +1,199 @@
+//! The life of a held message with a real Postfix: the notice arrives, the sender's reply
+//! passes the milter and decides, and what was decided is delivered.
+
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use support::daemon::{Daemon, Settings};
+use support::postfix::{Options, Postfix};
+use support::sink::Delivery;
+use support::smtp_client::{SmtpClient, Transaction};
+use support::{PATIENCE, wait_for, why_no_postfix};
+
+const NOTICES: &str = "straymail@site.example";
+
+/// A Postfix with a daemon that asks senders.
+struct Site {
+    postfix: Postfix,
+    daemon: Daemon,
+}
+
+impl Site {
+    fn start() -> Result<Site> {
+        let postfix = Postfix::start(&Options::default())?;
+        let settings = Settings::for_postfix(&postfix).with(json!({
+            "trusted": {"own": ["site.example"]},
+            "policy": {"suspect": "hold", "certain": "hold"},
+            "quarantine": {"grace": "0s"},
+            "notice": {"from": NOTICES},
+        }));
+        let daemon = Daemon::start(&settings)?;
+        Ok(Site { postfix, daemon })
+    }
+
+    /// Sends a message with a login.
+    fn send(&self, login: &str, from: &str, to: &[&str], data: &str) -> Result<Transaction> {
+        let mut client = SmtpClient::open(self.postfix.submission_port)?;
+        client.become_client("192.0.2.7", Some(login))?;
+        client.message(from, to, data)
+    }
+
+    /// Anna writes to `to`; returns once Postfix has taken the message.
+    fn anna_writes(&self, to: &[&str], subject: &str) -> Result<()> {
+        let data = format!("Message-ID: <{subject}@site.example>\nSubject: {subject}\n\nHello\n");
+        let sent = self.send("anna", "anna@site.example", to, &data)?;
+        ensure!(sent.accepted(), "{}", sent.last());
+        Ok(())
+    }
+
+    /// Waits for the next message to `recipient` after the first `seen` deliveries.
+    fn delivered_to(&self, recipient: &str, seen: usize) -> Result<Delivery> {
+        wait_for(&format!("mail to {recipient}"), || {
+            let deliveries = self.postfix.sink.deliveries();
+            let mut new = deliveries.into_iter().skip(seen);
+            Ok(new.find(|delivery| delivery.recipients.iter().any(|(to, _)| to == recipient)))
+        })
+        .with_context(|| self.daemon.log())
+    }
+
+    fn seen(&self) -> usize {
+        self.postfix.sink.deliveries().len()
+    }
+
+    /// Anna holds up a message to carl@army.ml and gets this notice.
+    fn held(&self, subject: &str) -> Result<Delivery> {
+        let seen = self.seen();
+        self.anna_writes(&["carl@army.ml"], subject)?;
+        self.delivered_to("anna@site.example", seen)
+    }
+
+    /// Replies to `notice` as a mail program would.
+    fn reply(&self, login: &str, notice: &Delivery, text: &str) -> Result<Transaction> {
+        let id = notice
+            .text()
+            .lines()
+            .find_map(|line| Some(line.strip_prefix("Message-ID: ")?.to_owned()))
+            .context("the notice has no Message-ID")?;
+        let data = format!(
+            "Subject: Re: Not sent yet\nIn-Reply-To: {id}\nReferences: {id}\n\n{text}\n> You wrote to\n"
+        );
+        self.send(login, &format!("{login}@site.example"), &[NOTICES], &data)
+    }
+
+    /// Checks that nothing but `expected` recipients was delivered after `seen` messages.
+    fn only(&self, seen: usize, expected: &[&str]) -> Result<()> {
+        self.postfix.settle(&[])?;
+        let new = self.postfix.sink.wait(seen, expected.len(), PATIENCE);
+        let got: Vec<&str> = (new.iter())
+            .flat_map(|delivery| delivery.recipients.iter().map(|(to, _)| to.as_str()))
+            .collect();
+        ensure!(got == expected, "delivered {got:?}, expected {expected:?}");
+        Ok(())
+    }
+}
+
+macro_rules! site_or_skip {
+    () => {
+        match why_no_postfix() {
+            Some(why) => {
+                println!("skipped: {why}");
+                return Ok(());
+            }
+            None => Site::start()?,
+        }
+    };
+}
+
+#[test]
+fn reply_send_delivers_and_send_always_is_not_asked_again() -> Result<()> {
+    let site = site_or_skip!();
+    let notice = site.held("first")?;
+    ensure!(notice.sender.is_empty(), "a notice has the null sender");
+    let seen = site.seen();
+    let taken = site.reply("anna", &notice, "send always")?;
+    ensure!(taken.accepted(), "{}", taken.last());
+    let sent = site.delivered_to("carl@army.ml", seen)?;
+    ensure!(sent.sender == "anna@site.example" && sent.text().contains("Subject: first"));
+    // The reply itself went to nobody, and the next message goes at once.
+    site.anna_writes(&["carl@army.ml"], "second")?;
+    site.only(seen, &["carl@army.ml", "carl@army.ml"])
+}
+
+#[test]
+fn reply_cancel_ends_it_and_correct_sends_to_the_right_address() -> Result<()> {
+    let site = site_or_skip!();
+    let notice = site.held("first")?;
+    let seen = site.seen();
+    ensure!(site.reply("anna", &notice, "cancel")?.accepted());
+    let notice = site.held("second")?;
+    ensure!(site.reply("anna", &notice, "correct")?.accepted());
+    let corrected = site.delivered_to("carl@army.mil", seen)?;
+    let text = corrected.text();
+    ensure!(
+        text.contains("X-Straymail-Corrected: addressed to carl@army.ml"),
+        "{text}"
+    );
+    ensure!(text.contains("Subject: second"), "{text}");
+    site.only(seen, &["anna@site.example", "carl@army.mil"])
+}
+
+#[test]
+fn only_the_sender_decides_and_everybody_else_hears_why_not() -> Result<()> {
+    let site = site_or_skip!();
+    let notice = site.held("first")?;
+    let seen = site.seen();
+    for (login, text, why) in [
+        (
+            "eve",
+            "send",
+            "only the sender of the held message can decide about it",
+        ),
+        (
+            "anna",
+            "hm",
+            "the first word must be send, cancel or correct",
+        ),
+    ] {
+        let refused = site.reply(login, &notice, text)?;
+        let last = refused.last();
+        ensure!(
+            last.contains(&format!("550 5.7.1 your answer was not taken: {why}")),
+            "{last}"
+        );
+    }
+    ensure!(site.reply("anna", &notice, "cancel")?.accepted());
+    let late = site.reply("anna", &notice, "send")?;
+    ensure!(
+        late.last().contains("was already decided: dropped at"),
+        "{}",
+        late.last()
+    );
+    site.only(seen, &[])
+}
+
+#[test]
+fn other_recipients_neither_wait_nor_learn_of_the_held_one() -> Result<()> {
+    let site = site_or_skip!();
+    let seen = site.seen();
+    site.anna_writes(&["bob@navy.mil", "carl@army.ml"], "both")?;
+    let bob = site.delivered_to("bob@navy.mil", seen)?;
+    ensure!(!bob.text().contains("army.ml"), "{}", bob.text());
+    site.delivered_to("anna@site.example", seen)?;
+    let entry = site.daemon.held()?.pop().context("nothing is held")?;
+    let released = site.daemon.command(&["quarantine", "release", &entry.id])?;
+    ensure!(released.code == 0, "{released:?}");
+    site.delivered_to("carl@army.ml", seen)?;
+    site.only(seen, &["bob@navy.mil", "anna@site.example", "carl@army.ml"])
+}
+
+#[test]
+fn mail_to_the_notice_address_that_is_no_answer_passes() -> Result<()> {
+    let site = site_or_skip!();
+    let seen = site.seen();
+    let data = "Subject: Who are you?\n\nsend help\n";
+    let sent = site.send("anna", "anna@site.example", &[NOTICES], data)?;
+    ensure!(sent.accepted(), "{}", sent.last());
+    site.delivered_to(NOTICES, seen)?;
+    Ok(())
+}
