@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -214,4 +215,101 @@ fn restart_under_load_by_takeover_costs_no_451_and_without_it_they_are_counted()
 
     postfix.settle(&[])?;
     current.context("no daemon")?.stop()
+}
+
+/// Every message has its own wrong recipient, so that each can be accounted for.
+#[test]
+fn kill_9_under_load_leaks_nothing_and_loses_nothing() -> Result<()> {
+    const KILLS: u32 = 20;
+    const SENDERS: usize = 4;
+    if let Some(why) = support::why_no_postfix() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let postfix = Postfix::start(&Options::default())?;
+    let settings = Settings::for_postfix(&postfix).with(serde_json::json!({
+        "policy": {"suspect": "hold", "certain": "hold"},
+    }));
+    let mut daemon = Daemon::start(&settings)?;
+    let stop = AtomicBool::new(false);
+    let deferred = AtomicUsize::new(0);
+    let sent = thread::scope(|scope| -> Result<Vec<String>> {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let (postfix, stop, deferred) = (&postfix, &stop, &deferred);
+                scope.spawn(move || -> Result<Vec<String>> {
+                    let mut accepted = Vec::new();
+                    for number in 0.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let name = format!("m{sender}x{number}");
+                        let (good, bad) = (format!("{name}@navy.mil"), format!("{name}@army.ml"));
+                        let data = format!("Message-ID: <{name}@client.test>\n\ntext\n");
+                        // Like a mail server, the client tries until it is told 250.
+                        wait_for("a 250", || {
+                            let mut client = SmtpClient::open(postfix.submission_port)?;
+                            let tried = client.message("alice@army.mil", &[&good, &bad], &data)?;
+                            if !tried.accepted() {
+                                deferred.fetch_add(1, Ordering::Relaxed);
+                                ensure!(tried.last().starts_with('4'), "{}", tried.last());
+                            }
+                            Ok(tried.accepted().then_some(()))
+                        })?;
+                        accepted.push(name);
+                    }
+                    Ok(accepted)
+                })
+            })
+            .collect();
+        let killed = (0..KILLS).try_for_each(|kill| -> Result<()> {
+            // Somewhere in the middle of whatever it is doing.
+            thread::sleep(Duration::from_millis(u64::from(kill * 37 % 100)));
+            daemon.signal(Signal::KILL)?;
+            daemon.wait()?;
+            daemon = Daemon::start(&settings)?;
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let mut sent = Vec::new();
+        for sender in senders {
+            let names = sender
+                .join()
+                .map_err(|_| anyhow::anyhow!("a sender panicked"))?;
+            sent.extend(names?);
+        }
+        killed.map(|()| sent)
+    })?;
+    postfix.settle(&[])?;
+    let delivered: Vec<String> = (postfix.sink.deliveries().into_iter())
+        .flat_map(|delivery| delivery.recipients)
+        .map(|(recipient, _)| recipient)
+        .collect();
+    let held: Vec<String> = (daemon.held()?.into_iter())
+        .map(|entry| entry.recipient)
+        .collect();
+    let count = |list: &[String], name: &str| list.iter().filter(|x| *x == name).count();
+    let (mut lost, mut twice) = (Vec::new(), 0);
+    for name in &sent {
+        let good = count(&delivered, &format!("{name}@navy.mil"));
+        let kept = count(&held, &format!("{name}@army.ml"));
+        if good == 0 || kept != 1 {
+            lost.push(format!("{name}: delivered {good}, held {kept}"));
+        }
+        twice += usize::from(good > 1);
+    }
+    let leaked: Vec<&String> = delivered
+        .iter()
+        .filter(|r| r.ends_with("@army.ml"))
+        .collect();
+    println!(
+        "{KILLS} kills, {} messages accepted, {} tries deferred: {} leaks, {} losses, {twice} duplicates",
+        sent.len(),
+        deferred.load(Ordering::Relaxed),
+        leaked.len(),
+        lost.len()
+    );
+    ensure!(leaked.is_empty(), "leaked: {leaked:?}");
+    ensure!(lost.is_empty(), "lost: {lost:?}");
+    daemon.stop()
 }

@@ -6,10 +6,10 @@
 mod support;
 
 use std::io::Read;
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -443,5 +443,56 @@ fn half_a_frame_does_not_block_others_and_silence_is_ended() -> Result<()> {
         .context("the silent connection was not closed")?;
     let _ = stream.shutdown(Shutdown::Both);
     bench.serves()?;
+    bench.daemon.stop()
+}
+
+#[test]
+fn running_out_of_descriptors_is_survived() -> Result<()> {
+    let directory = tempfile::Builder::new()
+        .prefix("straymail-wire-")
+        .tempdir()?;
+    let mut settings = Settings::in_directory(directory.path());
+    settings.descriptors = Some(40);
+    let mut bench = Bench {
+        daemon: Daemon::start(&settings)?,
+        socket: directory.path().join("milter.sock"),
+        _directory: directory,
+    };
+    bench.serves()?;
+    let crowd: Vec<UnixStream> = (0..100)
+        .map(|_| UnixStream::connect(&bench.socket))
+        .collect::<Result<_, _>>()?;
+    wait_for("the shortage to be logged", || {
+        let log = bench.daemon.log();
+        Ok(log.contains("connection not accepted").then_some(()))
+    })?;
+    drop(crowd);
+    bench.serves()?;
+    let lines = bench.daemon.log().lines().count();
+    ensure!(lines < 200, "the shortage made {lines} lines of log");
+    bench.daemon.stop()
+}
+
+/// Nagle's algorithm and delayed acknowledgements cost 40 to 90 ms a message where they are on.
+#[test]
+fn a_message_over_tcp_waits_for_no_timer() -> Result<()> {
+    const MESSAGES: u32 = 50;
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let bench = Bench::start(json!({
+        "policy": {"suspect": "tag", "certain": "tag"},
+        "listeners": [{"socket": format!("inet:{free}"), "role": "submission"}],
+    }))?;
+    let mut client = MilterClient::open_tcp(free)?;
+    client.connect_from("127.0.0.1", 40_000)?;
+    let start = Instant::now();
+    for _ in 0..MESSAGES {
+        // A tag: two frames at the end of the message, the pattern that stalls.
+        let (_, end) = client.message("alice@army.mil", &["bob@navy.mil", "c@army.ml"])?;
+        ensure!(end.len() == 2, "{end:?}");
+    }
+    let each = start.elapsed() / MESSAGES;
+    println!("{each:?} a message over TCP");
+    ensure!(each < Duration::from_millis(35), "{each:?} a message");
+    drop(client);
     bench.daemon.stop()
 }

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) config: Value,
     /// Crash point (`STRAYMAIL_FAULT`), for builds with `fault-injection`.
     pub(crate) fault: Option<String>,
+    /// The most file descriptors it may have open; as many as we, if absent.
+    pub(crate) descriptors: Option<u32>,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Settings {
                 },
             }),
             fault: None,
+            descriptors: None,
         }
     }
 
@@ -190,7 +193,15 @@ impl Daemon {
             .create(true)
             .append(true)
             .open(settings.directory.join("log"))?;
-        let mut command = Command::new(&settings.program);
+        let mut command = match settings.descriptors {
+            None => Command::new(&settings.program),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+                shell.arg(&settings.program);
+                shell
+            }
+        };
         command
             .arg("run")
             .arg("--config")

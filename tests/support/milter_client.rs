@@ -4,6 +4,7 @@
 //! the command byte. Names follow Sendmail's `mfdef.h`.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -44,10 +45,14 @@ pub(crate) struct Negotiated {
     pub(crate) steps: u32,
 }
 
+/// A byte stream to the filter.
+trait Stream: Read + Write + std::fmt::Debug + Send {}
+impl<T: Read + Write + std::fmt::Debug + Send> Stream for T {}
+
 /// One milter connection.
 #[derive(Debug)]
 pub(crate) struct MilterClient {
-    stream: UnixStream,
+    stream: Box<dyn Stream>,
     steps: u32,
 }
 
@@ -80,7 +85,22 @@ impl MilterClient {
             .with_context(|| format!("cannot connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(MilterClient { stream, steps: 0 })
+        Ok(MilterClient {
+            stream: Box::new(stream),
+            steps: 0,
+        })
+    }
+
+    /// Connects over TCP and negotiates like Postfix 3.7.
+    pub(crate) fn open_tcp(address: SocketAddr) -> Result<MilterClient> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = MilterClient {
+            stream: Box::new(stream),
+            steps: 0,
+        };
+        client.negotiate(6, ACTIONS, STEPS)?;
+        Ok(client)
     }
 
     /// Connects and negotiates like Postfix 3.7.
