@@ -111,16 +111,16 @@ impl Domain {
             (ascii, None)
         };
         check_lengths(&ascii)?;
-        let last = ascii.rsplit('.').next().unwrap_or_default();
-        if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        let mut last = ascii.bytes().rev().take_while(|byte| *byte != b'.');
+        if last.all(|byte| byte.is_ascii_digit()) {
             // No top-level domain is numeric (RFC 3696, 2), so this is an IPv4 address or nothing.
             return Err(DomainError::AddressLiteral);
         }
         let found = suffixes.suffix(&ascii);
-        let registrable = match ascii.get(..found.start.saturating_sub(1)) {
-            Some(before) => before.rfind('.').map_or(0, |dot| dot + 1),
-            None => 0,
-        };
+        let mut before = ascii.bytes().take(found.start.saturating_sub(1));
+        let registrable = before
+            .rposition(|byte| byte == b'.')
+            .map_or(0, |dot| dot + 1);
         Ok(Domain {
             received: (text != ascii).then(|| text.into()),
             registrable: small(registrable),
@@ -310,14 +310,16 @@ fn check_lengths(ascii: &str) -> Result<(), DomainError> {
             length: ascii.len(),
         });
     }
-    for label in ascii.split('.') {
-        if label.is_empty() {
-            return Err(DomainError::EmptyLabel);
+    let mut length = 0;
+    for byte in ascii.bytes().chain([b'.']) {
+        if byte != b'.' {
+            length += 1;
+            continue;
         }
-        if label.len() > MAX_LABEL {
-            return Err(DomainError::LabelTooLong {
-                length: label.len(),
-            });
+        match length {
+            0 => return Err(DomainError::EmptyLabel),
+            1..=MAX_LABEL => length = 0,
+            length => return Err(DomainError::LabelTooLong { length }),
         }
     }
     Ok(())

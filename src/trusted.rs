@@ -5,9 +5,10 @@
 //! domains are merged into one [`TrustedList`]; every problem of a text is reported, not only
 //! the first.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use foldhash::HashMap;
 
 use crate::domain::{Domain, DomainError};
 use crate::public_suffix::PublicSuffixes;
@@ -167,8 +168,10 @@ const KNOWN_NAMES: &str = include_str!("../presets/known-names.txt");
 #[derive(Clone, Debug, Default)]
 pub struct TrustedList {
     entries: Vec<TrustedEntry>,
-    /// Entry by cover and name, to find duplicates.
-    places: HashMap<(Cover, Box<str>), usize>,
+    /// Place of a domain entry by its name.
+    domains: HashMap<Box<str>, usize>,
+    /// Place of a suffix entry by its name without the leading dot.
+    suffixes: HashMap<Box<str>, usize>,
     known: Vec<Domain>,
 }
 
@@ -299,36 +302,41 @@ impl TrustedList {
 
     /// Returns the entry that covers `domain`, the closest one when several do.
     pub fn covering(&self, domain: &Domain) -> Option<&TrustedEntry> {
-        let ascii = domain.ascii();
-        let tails = std::iter::once(ascii).chain(
-            ascii
-                .match_indices('.')
-                .filter_map(|(dot, _)| ascii.get(dot + 1..)),
-        );
-        for tail in tails {
-            let domain = self.places.get(&(Cover::Domain, Box::from(tail)));
-            // `.mil` covers what is below `mil`, not `mil` itself.
-            let suffix = (tail.len() < ascii.len())
-                .then(|| self.places.get(&(Cover::Suffix, Box::from(tail))))
-                .flatten();
-            if let Some(at) = domain.or(suffix) {
+        let name = domain.ascii();
+        let mut tail = name;
+        loop {
+            if let Some(at) = self.domains.get(tail) {
                 return self.entries.get(*at);
             }
+            // `.mil` covers what is below `mil`, not `mil` itself.
+            if tail.len() < name.len()
+                && let Some(at) = self.suffixes.get(tail)
+            {
+                return self.entries.get(*at);
+            }
+            let dot = tail.bytes().position(|byte| byte == b'.')?;
+            tail = tail.get(dot + 1..)?;
         }
-        None
     }
 
     /// Returns the entry that is the same as `entry`, if there is one already.
     fn place(&mut self, entry: &TrustedEntry) -> Option<&mut TrustedEntry> {
-        let key = (entry.cover, Box::from(entry.domain.ascii()));
-        let at = *self.places.get(&key)?;
+        let at = *self.places(entry.cover).get(entry.domain.ascii())?;
         self.entries.get_mut(at)
     }
 
     fn insert(&mut self, entry: TrustedEntry) {
-        let key = (entry.cover, Box::from(entry.domain.ascii()));
-        self.places.insert(key, self.entries.len());
+        let at = self.entries.len();
+        self.places(entry.cover)
+            .insert(entry.domain.ascii().into(), at);
         self.entries.push(entry);
+    }
+
+    fn places(&mut self, cover: Cover) -> &mut HashMap<Box<str>, usize> {
+        match cover {
+            Cover::Domain => &mut self.domains,
+            Cover::Suffix => &mut self.suffixes,
+        }
     }
 }
 

@@ -89,21 +89,48 @@ pub(super) struct At {
     pub index: usize,
 }
 
-/// Longest label with room for the border row: RFC 1035, 2.3.4, plus one.
+/// Longest difference that is aligned, with room for the border row: RFC 1035, 2.3.4, plus one.
 const SIDE: usize = crate::domain::MAX_LABEL + 1;
+/// Side of the table for the usual difference, which is a few letters long.
+const SMALL: usize = 12;
 
 /// Returns the steps that lead from `meant` to `typed`, in order, when both are labels of at
 /// most 63 bytes. The number of steps is the distance of `strsim::osa_distance`.
 pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Vec<At> {
-    let same_front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
-    // One equal letter is kept on each side, so that a swap or a doubling sees its neighbour.
-    let front = same_front.saturating_sub(1);
-    let (typed_rest, meant_rest) = match (typed.get(front..), meant.get(front..)) {
-        (Some(t), Some(m)) if t.len() < SIDE && m.len() < SIDE => (t, m),
-        _ => return Vec::new(),
+    // Equal letters in front and behind need no alignment, but for the one next to the
+    // difference: a swap or a doubling is seen by its neighbour.
+    let front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
+    let front = front.saturating_sub(1);
+    let (Some(t), Some(m)) = (typed.get(front..), meant.get(front..)) else {
+        return Vec::new();
     };
+    let back = t
+        .iter()
+        .rev()
+        .zip(m.iter().rev())
+        .take_while(|(t, m)| t == m)
+        .count();
+    let back = back
+        .min(t.len().min(m.len()).saturating_sub(2))
+        .saturating_sub(1);
+    let (Some(t), Some(m)) = (t.get(..t.len() - back), m.get(..m.len() - back)) else {
+        return Vec::new();
+    };
+    match t.len().max(m.len()) {
+        0..SMALL => align(t, m, front, keyboard, &mut [[0; SMALL]; SMALL]),
+        SMALL..SIDE => align(t, m, front, keyboard, &mut [[0; SIDE]; SIDE]),
+        _ => Vec::new(),
+    }
+}
+
+fn align<const N: usize>(
+    typed_rest: &[u8],
+    meant_rest: &[u8],
+    front: usize,
+    keyboard: Keyboard,
+    table: &mut [[u8; N]; N],
+) -> Vec<At> {
     let (width, height) = (typed_rest.len(), meant_rest.len());
-    let mut table = [[0u8; SIDE]; SIDE];
     for (j, cell) in table[0].iter_mut().enumerate() {
         *cell = j as u8;
     }

@@ -65,12 +65,20 @@ enum Tag {
     Deletion = 5,
 }
 
+#[inline]
+fn salt(length: usize, tag: Tag) -> u64 {
+    ((tag as u64) << 59) ^ ((length as u64) << 51)
+}
+
+#[inline]
+fn mix_salted(sum: u64, salt: u64) -> u64 {
+    let x = sum ^ salt;
+    let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    x ^ (x >> 29)
+}
+
 fn mix(sum: u64, length: usize, tag: Tag) -> u64 {
-    let mut x = sum ^ ((tag as u64) << 56) ^ ((length as u64) << 48);
-    x ^= x >> 32;
-    x = x.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    x ^= x >> 32;
-    x.wrapping_mul(0xd6e8_feb8_6659_fd93)
+    mix_salted(sum, salt(length, tag))
 }
 
 /// Sums over the bytes of a name, from which the hash of any part follows.
@@ -86,11 +94,13 @@ impl Sums {
             length: 0,
         };
         let mut sum = 0u64;
-        for byte in bytes.take(LONGEST) {
-            sum = sum.wrapping_add((u64::from(byte) + 1).wrapping_mul(POWERS[sums.length]));
-            sums.length += 1;
-            sums.sums[sums.length] = sum;
+        let mut length = 0;
+        for (byte, power) in bytes.zip(&POWERS[..LONGEST]) {
+            sum = sum.wrapping_add((u64::from(byte) + 1).wrapping_mul(*power));
+            length += 1;
+            sums.sums[length] = sum;
         }
+        sums.length = length;
         sums
     }
 
@@ -104,31 +114,41 @@ impl Sums {
     /// Calls `each` with the hash of the part from `start` to `end` with 0 to `limit` bytes left
     /// out.
     fn deletions(&self, start: usize, end: usize, limit: usize, mut each: impl FnMut(u64)) {
-        let end = end.min(start + PREFIX);
-        let length = end - start;
-        let key = |sum: u64, length: usize| mix(sum, length, Tag::Deletion);
-        each(key(self.part(start, end), length));
-        if limit == 0 {
+        let length = (end - start).min(PREFIX);
+        // sums[i]: the hash of the first i bytes of the label.
+        let mut sums = [0u64; PREFIX + 1];
+        let (base, scale) = (self.sums[start], INVERSES[start]);
+        for (i, sum) in sums.iter_mut().enumerate().take(length + 1).skip(1) {
+            *sum = self.sums[start + i].wrapping_sub(base).wrapping_mul(scale);
+        }
+        let all = sums[length];
+        each(mix(all, length, Tag::Deletion));
+        if limit == 0 || length == 0 {
             return;
         }
-        for i in start..end {
-            // The bytes after a hole move one place to the left.
-            let front = self.part(start, i);
-            let after = |from: usize, to: usize, holes: usize| {
-                self.part(from, to)
-                    .wrapping_mul(POWERS[from - start - holes])
-            };
-            each(key(front.wrapping_add(after(i + 1, end, 1)), length - 1));
-            if limit < 2 {
-                continue;
-            }
-            for j in i + 1..end {
-                let middle = after(i + 1, j, 1);
-                let back = after(j + 1, end, 2);
-                each(key(
-                    front.wrapping_add(middle).wrapping_add(back),
-                    length - 2,
-                ));
+        // The bytes after a hole move one place to the left, which divides their part of the sum
+        // by the base. With holes at i < j the sum falls into a part of i and a part of j.
+        let (once, twice) = (BASE_INVERSE, BASE_INVERSE.wrapping_mul(BASE_INVERSE));
+        let (all_once, all_twice) = (all.wrapping_mul(once), all.wrapping_mul(twice));
+        let mut parts = [0u64; PREFIX];
+        for (part, pair) in parts.iter_mut().zip(sums[..=length].windows(2)) {
+            let (before, through) = (pair[0], pair[1]);
+            *part = before
+                .wrapping_mul(once)
+                .wrapping_sub(through.wrapping_mul(twice));
+        }
+        let (salt_one, salt_two) = (
+            salt(length - 1, Tag::Deletion),
+            salt(length.saturating_sub(2), Tag::Deletion),
+        );
+        for (i, pair) in sums[..=length].windows(2).enumerate() {
+            let hole = pair[0].wrapping_sub(pair[1].wrapping_mul(once));
+            each(mix_salted(hole.wrapping_add(all_once), salt_one));
+            if limit >= 2 {
+                let hole = hole.wrapping_add(all_twice);
+                for part in &parts[i + 1..length] {
+                    each(mix_salted(hole.wrapping_add(*part), salt_two));
+                }
             }
         }
     }
@@ -220,11 +240,16 @@ impl Index {
         8 * self.filter.len() + 4 * (self.offsets.len() + self.items.len())
     }
 
+    #[inline]
     fn probe(&self, hash: u64, each: &mut impl FnMut(u32)) {
         let bit = filter_bit(hash, self.filter_shift);
-        if self.filter[bit >> 6] & (1 << (bit & 63)) == 0 {
-            return;
+        if self.filter[bit >> 6] & (1 << (bit & 63)) != 0 {
+            self.bucket(hash, each);
         }
+    }
+
+    #[inline(never)]
+    fn bucket(&self, hash: u64, each: &mut impl FnMut(u32)) {
         let bucket = (hash >> self.bucket_shift) as usize;
         let (start, end) = (self.offsets[bucket], self.offsets[bucket + 1]);
         for item in &self.items[start as usize..end as usize] {
@@ -346,7 +371,7 @@ fn filter_bit(hash: u64, shift: u32) -> usize {
 }
 
 fn fingerprint(hash: u64) -> u32 {
-    (hash as u32) << ID_BITS
+    ((hash >> 8) as u32) << ID_BITS
 }
 
 /// Calls `each` with every key under which a target is found.

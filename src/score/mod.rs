@@ -19,7 +19,9 @@ mod target;
 mod weights;
 mod words;
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+
+use foldhash::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +73,8 @@ pub struct Scorer {
     trusted: TrustedList,
     targets: Vec<Target>,
     index: Index,
+    /// How many of the targets are entries; the others are known names.
+    entries: usize,
     suffixes: Vec<Box<str>>,
     webmail: HashSet<Box<str>>,
     settings: ScoreSettings,
@@ -84,19 +88,19 @@ enum Search {
 }
 
 /// A candidate before it is explained.
-struct Suspicion {
+struct Suspicion<'s> {
     /// The trusted name in A-labels.
-    meant: String,
+    meant: Cow<'s, str>,
     terms: Terms,
-    label: String,
-    suffix: String,
+    label: &'s str,
+    suffix: &'s str,
 }
 
 impl Scorer {
     /// Builds the index over `trusted`.
     pub fn new(trusted: TrustedList, settings: ScoreSettings) -> Scorer {
         let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
-        let mut places: HashMap<Box<str>, usize> = HashMap::new();
+        let mut places: HashMap<Box<str>, usize> = HashMap::default();
         let mut targets: Vec<Target> = Vec::new();
         let mut suffixes = Vec::new();
         for entry in trusted.entries() {
@@ -114,20 +118,26 @@ impl Scorer {
                 }
             }
         }
+        let entries = targets.len();
         for known in trusted.known() {
             let by_suffix = trusted
                 .covering(known)
                 .is_some_and(|entry| entry.cover == Cover::Suffix);
-            if known.label().is_empty() || !by_suffix || places.contains_key(known.ascii()) {
+            // Hosts of one organisation say no more than its name.
+            let Some(name) = known.registrable().filter(|_| by_suffix) else {
+                continue;
+            };
+            if places.contains_key(name) {
                 continue;
             }
-            places.insert(known.ascii().into(), targets.len());
-            targets.push(Target::of(known, TargetKind::Known, false));
+            places.insert(name.into(), targets.len());
+            targets.push(Target::known(known));
         }
         Scorer {
             trusted,
             index: Index::build(&targets),
             targets,
+            entries,
             suffixes,
             webmail,
             settings,
@@ -186,32 +196,42 @@ impl Scorer {
         }
     }
 
+    /// Returns whether an entry covers `domain`.
+    pub fn is_trusted(&self, domain: &Domain) -> bool {
+        self.trusted.covering(domain).is_some()
+    }
+
     /// Returns the assessment of a name that is no domain name: suspicious, never clean.
     pub fn assess_undecodable(&self, received: &[u8], error: &DomainError) -> Assessment {
         Assessment::undecodable(received, error)
     }
 
     /// Returns every trusted name that `typed` resembles by itself.
-    fn suspicions(&self, typed: &Name<'_>, search: Search) -> Vec<Suspicion> {
+    fn suspicions(&self, typed: &Name<'_>, search: Search) -> Vec<Suspicion<'_>> {
         let mut ids: Vec<u32> = Vec::new();
         match search {
             Search::Index => {
-                self.index.candidates(typed, |id| ids.push(id));
+                self.index.candidates(typed, |id| {
+                    // The keys of one target come together, so most repetitions stop here.
+                    if ids.last() != Some(&id) {
+                        ids.push(id);
+                    }
+                });
                 ids.sort_unstable();
                 ids.dedup();
             }
             Search::Scan => ids.extend((0u32..).take(self.targets.len())),
         }
-        let mut found: Vec<Suspicion> = ids
+        let mut found: Vec<Suspicion<'_>> = ids
             .into_iter()
             .filter_map(|id| {
                 let target = self.targets.get(id as usize)?;
                 let terms = judge(typed, target, self.settings.keyboard)?;
                 Some(Suspicion {
-                    meant: target.ascii().to_owned(),
+                    meant: Cow::Borrowed(target.ascii()),
                     terms,
-                    label: target.label().to_owned(),
-                    suffix: target.suffix().to_owned(),
+                    label: target.label(),
+                    suffix: target.suffix(),
                 })
             })
             .collect();
@@ -223,16 +243,16 @@ impl Scorer {
             let named = found.iter().any(|suspicion| {
                 finding
                     .meant
-                    .strip_suffix(&suspicion.meant)
+                    .strip_suffix(&*suspicion.meant)
                     .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
                     && sum(&suspicion.terms) >= sum(&finding.terms)
             });
             if !named {
                 found.push(Suspicion {
-                    meant: finding.meant,
+                    meant: Cow::Owned(finding.meant),
                     terms: finding.terms,
-                    label: String::new(),
-                    suffix: suffix.to_string(),
+                    label: "",
+                    suffix,
                 });
             }
         }
@@ -240,8 +260,8 @@ impl Scorer {
     }
 
     /// Adds what is known beside the names.
-    fn weigh(&self, domain: &Domain, context: &Context, suspicions: &mut [Suspicion]) {
-        let slips = |suspicion: &Suspicion| {
+    fn weigh(&self, domain: &Domain, context: &Context, suspicions: &mut [Suspicion<'_>]) {
+        let slips = |suspicion: &Suspicion<'_>| {
             matches!(
                 suspicion.terms.first(),
                 Some((
@@ -254,7 +274,7 @@ impl Scorer {
                 ))
             )
         };
-        let ending = |suspicion: &Suspicion| {
+        let ending = |suspicion: &Suspicion<'_>| {
             matches!(
                 suspicion.terms.first(),
                 Some((
@@ -290,7 +310,7 @@ impl Scorer {
                     _
                 ))
             );
-            let chance = w::chance(self.targets.len());
+            let chance = w::chance(self.entries);
             let share = match suspicion.terms.first() {
                 Some((Reason::TwoEdits | Reason::ReplacedLetter, _)) => chance,
                 _ if slips(suspicion) => chance / 2,
@@ -331,10 +351,14 @@ impl Scorer {
             {
                 suspicion.terms.push((Reason::Companion, w::COMPANION));
             }
-            if context.local_part_at.contains(&suspicion.meant) {
+            if context
+                .local_part_at
+                .iter()
+                .any(|at| *at == suspicion.meant)
+            {
                 suspicion.terms.push((Reason::LocalPart, w::LOCAL_PART));
             }
-            if context.frequent.contains(&suspicion.meant)
+            if context.frequent.iter().any(|at| *at == suspicion.meant)
                 && !suspicion
                     .terms
                     .iter()
@@ -346,7 +370,7 @@ impl Scorer {
     }
 }
 
-fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion) -> Candidate {
+fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candidate {
     let Suspicion {
         meant,
         mut terms,
@@ -369,11 +393,11 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion) -> Candidate
             .map(|(reason, points)| Evidence {
                 reason,
                 points,
-                detail: explain::detail(reason, typed, &label, &suffix),
+                detail: explain::detail(reason, typed, label, suffix),
             })
             .collect(),
         edit: explain::edit(counterpart, &meant),
-        trusted: meant,
+        trusted: meant.into_owned(),
     }
 }
 

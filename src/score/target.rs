@@ -49,6 +49,24 @@ impl Target {
         }
     }
 
+    /// The organisation of a known name: `army.mil` of `jagcnet.army.mil`.
+    pub(super) fn known(domain: &Domain) -> Target {
+        let host = Target::of(domain, TargetKind::Known, false);
+        let below = domain.below();
+        if below.is_empty() {
+            return host;
+        }
+        let cut = |text: &str, front: usize| Box::from(text.get(front..).unwrap_or(text));
+        let front = host.label_start;
+        Target {
+            ascii: cut(&host.ascii, below.len() + 1),
+            text: host.text.as_ref().map(|text| cut(text, usize::from(front))),
+            label_start: 0,
+            suffix_start: host.suffix_start - front,
+            ..host
+        }
+    }
+
     /// The name in A-labels.
     pub(super) fn ascii(&self) -> &str {
         &self.ascii

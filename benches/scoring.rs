@@ -1,0 +1,270 @@
+//! Speed of the scoring core: instructions (callgrind) and time, by size of the trusted list.
+//!
+//! `cargo bench --bench scoring` prints both and fails when a gate on instructions is exceeded.
+//! Instructions do not depend on how busy the machine is, so they are the gates; they need
+//! `valgrind` and are skipped, saying so, without it.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use straymail::domain::Domain;
+use straymail::public_suffix::PublicSuffixes;
+use straymail::score::{Context, ScoreSettings, Scorer};
+use straymail::trusted::TrustedList;
+
+/// Names asked in one counted run.
+const COUNTED: usize = 100;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Exact,
+    Unrelated,
+    Typo,
+    Hostile,
+}
+
+const KINDS: [(Kind, &str); 4] = [
+    (Kind::Exact, "exact"),
+    (Kind::Unrelated, "unrelated"),
+    (Kind::Typo, "typo"),
+    (Kind::Hostile, "hostile"),
+];
+
+/// By kind and size of the list: most instructions a name may cost, parsing included, and the
+/// figure aimed for. The gate keeps what is reached; lower it with every gain.
+const GATES: &[(&str, usize, u64, u64)] = &[
+    ("exact", 1_000, 1_800, 1_500),
+    ("unrelated", 1_000, 8_000, 5_000),
+    ("unrelated", 100_000, 22_000, 8_000),
+    ("typo", 1_000, 33_000, 16_000),
+];
+
+/// Small deterministic random numbers (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+/// A name like those people register: two to five syllables and one of the usual endings.
+fn name(random: &mut Random) -> String {
+    const HEADS: &[&str] = &[
+        "b", "br", "c", "ch", "d", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "pl", "r", "s",
+        "sh", "st", "t", "tr", "v", "w", "z",
+    ];
+    const VOWELS: &[&str] = &["a", "e", "i", "o", "u", "ai", "ee", "ou", "y"];
+    const TAILS: &[&str] = &["", "", "", "n", "r", "s", "l", "t", "ck", "ng", "m"];
+    const ENDINGS: &[&str] = &[
+        "com", "com", "com", "com", "net", "org", "de", "co.uk", "fr", "edu", "gov", "com.au",
+    ];
+    let mut name = String::new();
+    for _ in 0..2 + random.below(4) {
+        name.push_str(HEADS[random.below(HEADS.len())]);
+        name.push_str(VOWELS[random.below(VOWELS.len())]);
+        name.push_str(TAILS[random.below(TAILS.len())]);
+    }
+    name.push('.');
+    name.push_str(ENDINGS[random.below(ENDINGS.len())]);
+    name
+}
+
+/// The trusted names; queries are drawn from the same source by other seeds.
+fn names(size: usize) -> Vec<String> {
+    let mut random = Random(0x0dd_ba11);
+    (0..size).map(|_| name(&mut random)).collect()
+}
+
+fn scorer(names: &[String], suffixes: &PublicSuffixes) -> Scorer {
+    let mut list = TrustedList::new();
+    // The generator repeats itself now and then, which the list reports.
+    let _duplicates = list.add_text(&names.join("\n"), Path::new("bench"), suffixes);
+    Scorer::new(list, ScoreSettings::default())
+}
+
+fn queries(kind: Kind, names: &[String], count: usize) -> Vec<String> {
+    let mut random = Random(0xfeed_f00d);
+    (0..count)
+        .map(|_| match kind {
+            Kind::Exact => names[random.below(names.len())].clone(),
+            Kind::Unrelated => name(&mut random),
+            Kind::Typo => {
+                let mut typed = names[random.below(names.len())].clone().into_bytes();
+                let label = typed.iter().position(|b| *b == b'.').unwrap_or(2);
+                let at = 1 + random.below(label.saturating_sub(2).max(1));
+                match random.below(3) {
+                    0 => drop(typed.remove(at)),
+                    1 => typed.insert(at, b'e'),
+                    _ => typed.swap(at - 1, at),
+                }
+                String::from_utf8_lossy(&typed).into_owned()
+            }
+            Kind::Hostile => {
+                let mut long = String::new();
+                while long.len() < 240 {
+                    long.push_str(&name(&mut random).replace('.', "-"));
+                    long.push('.');
+                    if random.below(2) == 0 {
+                        long.push_str("a.b-");
+                    }
+                    long.push('x');
+                }
+                long.truncate(248);
+                let long = long.trim_end_matches(['.', '-']);
+                format!("{long}.com")
+            }
+        })
+        .collect()
+}
+
+/// What is measured: from the bytes of the recipient to the assessment.
+#[inline(never)]
+fn measured(scorer: &Scorer, suffixes: &PublicSuffixes, context: &Context, query: &str) -> u8 {
+    match Domain::parse(query.as_bytes(), suffixes) {
+        Ok(domain) => scorer.assess(&domain, context).score,
+        Err(_) => 255,
+    }
+}
+
+/// The same for the index alone: is the name trusted?
+#[inline(never)]
+fn measured_exact(scorer: &Scorer, domain: &Domain) -> bool {
+    scorer.is_trusted(domain)
+}
+
+/// Runs one kind under callgrind and returns instructions for each name.
+fn instructions(kind: &str, size: usize, function: &str) -> Option<u64> {
+    let program = std::env::current_exe().ok()?;
+    let out = std::env::temp_dir().join(format!("straymail-callgrind-{}", std::process::id()));
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect=*{function}*"))
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program)
+        .args(["--count", kind, &size.to_string(), function])
+        .output()
+        .ok()?;
+    let text = std::fs::read_to_string(&out).ok()?;
+    // A leftover in the temporary directory is no reason to lose the measurement.
+    let _removed = std::fs::remove_file(&out);
+    if !output.status.success() {
+        return None;
+    }
+    let line = text.lines().find_map(|line| {
+        line.strip_prefix("totals: ")
+            .or(line.strip_prefix("summary: "))
+    })?;
+    let total: u64 = line.trim().parse().ok()?;
+    Some(total / COUNTED as u64)
+}
+
+/// The child of [`instructions`]: asks the names and nothing else of note.
+fn count(kind: &str, size: usize, function: &str) {
+    let suffixes = PublicSuffixes::built_in();
+    let names = names(size);
+    let scorer = scorer(&names, &suffixes);
+    let context = Context::default();
+    let kind = KINDS
+        .iter()
+        .find_map(|(k, name)| (*name == kind).then_some(*k))
+        .unwrap_or(Kind::Exact);
+    let queries = queries(kind, &names, COUNTED);
+    let domains: Vec<Domain> = queries
+        .iter()
+        .filter_map(|query| Domain::parse(query.as_bytes(), &suffixes).ok())
+        .collect();
+    if function == "measured_exact" {
+        for domain in &domains {
+            black_box(measured_exact(&scorer, black_box(domain)));
+        }
+    } else {
+        for query in &queries {
+            black_box(measured(&scorer, &suffixes, &context, black_box(query)));
+        }
+    }
+}
+
+/// Returns the median time of one name.
+fn time(scorer: &Scorer, suffixes: &PublicSuffixes, queries: &[String]) -> Duration {
+    let context = Context::default();
+    let mut times: Vec<Duration> = queries
+        .iter()
+        .map(|query| {
+            let start = Instant::now();
+            black_box(measured(scorer, suffixes, &context, black_box(query)));
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|a| a == "--count")
+        && let [kind, size, function] = &arguments[at + 1..]
+    {
+        count(kind, size.parse().unwrap_or(1_000), function);
+        return;
+    }
+    let suffixes = PublicSuffixes::built_in();
+    println!("from the bytes of a recipient domain to its assessment, median time:");
+    println!(
+        "{:>9} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
+        "names", "exact", "unrelated", "typo", "hostile", "build", "bytes/name"
+    );
+    for size in [10, 1_000, 100_000, 1_000_000] {
+        let names = names(size);
+        let mut list = TrustedList::new();
+        let _duplicates = list.add_text(&names.join("\n"), Path::new("bench"), &suffixes);
+        let distinct = list.entries().len();
+        let start = Instant::now();
+        let scorer = Scorer::new(list, ScoreSettings::default());
+        let build = start.elapsed();
+        print!("{distinct:>9}");
+        for (kind, _) in KINDS {
+            let median = time(&scorer, &suffixes, &queries(kind, &names, 2_000));
+            print!(" {:>10}", format!("{median:.0?}"));
+        }
+        println!(
+            " {:>10} {:>12}",
+            format!("{build:.1?}"),
+            scorer.index_size() / distinct.max(1)
+        );
+    }
+    println!("\ninstructions for each name (callgrind):");
+    let mut exceeded = false;
+    for size in [10, 1_000, 100_000] {
+        match instructions("exact", size, "measured_exact") {
+            Some(count) => {
+                println!("{size:>9} exact, index alone {count:>8}  (gate 150)");
+                exceeded |= count > 150;
+            }
+            None => {
+                println!("skipped: valgrind is not installed or cannot run this program");
+                return;
+            }
+        }
+        for (_, kind) in KINDS {
+            let Some(count) = instructions(kind, size, "measured") else {
+                continue;
+            };
+            let gate = GATES.iter().find(|(k, s, ..)| k == &kind && *s == size);
+            let shown = gate.map_or(String::new(), |(_, _, gate, aim)| {
+                format!("  (gate {gate}, aim {aim})")
+            });
+            println!("{size:>9} {kind:18} {count:>8}{shown}");
+            exceeded |= gate.is_some_and(|(_, _, gate, _)| count > *gate);
+        }
+    }
+    if exceeded {
+        eprintln!("a gate on instructions is exceeded");
+        std::process::exit(1);
+    }
+}
