@@ -69,12 +69,14 @@ impl Address {
             }
             (host, _) => (local, host),
         };
-        let host = match host {
-            _ if path.len() > MAX_LEN => Host::Invalid {
-                received: path.get(..MAX_LEN).unwrap_or(path).to_vec(),
+        let host = if path.len() > MAX_LEN {
+            // The whole of it, so that two such addresses stay two.
+            Host::Invalid {
+                received: path.to_vec(),
                 error: DomainError::TooLong { length: path.len() },
-            },
-            host => host,
+            }
+        } else {
+            host
         };
         Address {
             path: path.to_vec(),
@@ -110,12 +112,12 @@ impl Address {
     /// Foreign bytes are escaped, so the form is safe to store, log and compare. RFC 5321, 2.4
     /// lets hosts treat local parts case-sensitively; practically none does.
     pub fn canonical(&self) -> String {
-        let local = Untrusted(&self.local).to_string().to_lowercase();
+        let local = Untrusted(&self.local).whole().to_lowercase();
         match &self.host {
             Host::Domain(domain) => format!("{local}@{}", domain.ascii()),
             Host::Literal(literal) => format!("{local}@{literal}"),
             Host::Missing => local,
-            Host::Invalid { received, .. } => format!("{local}@{}", Untrusted(received)),
+            Host::Invalid { received, .. } => format!("{local}@{}", Untrusted(received).whole()),
         }
     }
 }
@@ -124,7 +126,7 @@ impl Host {
     fn parse(received: &[u8], suffixes: &PublicSuffixes) -> Host {
         match Domain::parse(received, suffixes) {
             Ok(domain) => Host::Domain(domain),
-            Err(DomainError::AddressLiteral) => Host::Literal(Untrusted(received).to_string()),
+            Err(DomainError::AddressLiteral) => Host::Literal(Untrusted(received).whole()),
             Err(error) => Host::Invalid {
                 received: received.to_vec(),
                 error,
@@ -324,6 +326,17 @@ mod tests {
         assert_eq!(canonical("<\"Bob\"@ARMY.ML.>"), "bob@army.ml");
         assert_eq!(canonical("<@relay.test:Bob@army.ml>"), "bob@army.ml");
         assert_eq!(canonical("<army.ml!Bob>"), "bob@army.ml");
+    }
+
+    #[test]
+    fn canonical_form_tells_long_and_undecodable_addresses_apart() {
+        let canonical = |local: &[u8]| parse(&[local, b"@army.ml"].concat()).canonical();
+        let long = |last: u8| [b"x".repeat(300).as_slice(), &[last]].concat();
+        assert_ne!(canonical(&long(b'a')), canonical(&long(b'b')));
+        let longer = |last: u8| [b"x".repeat(3000).as_slice(), &[last]].concat();
+        assert_ne!(canonical(&longer(b'a')), canonical(&longer(b'b')));
+        assert_ne!(canonical(b"b\xfe"), canonical(b"b\xff"));
+        assert_eq!(canonical(b"B\xff"), "b\\xff@army.ml");
     }
 
     #[test]

@@ -23,11 +23,18 @@ impl<'a> Untrusted<'a> {
     pub fn text(text: &'a str) -> Untrusted<'a> {
         Untrusted(text.as_bytes())
     }
-}
 
-impl fmt::Display for Untrusted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut left = SHOWN;
+    /// Returns all of it escaped, however long. For what is compared, not only shown: no two
+    /// byte strings give the same text.
+    pub fn whole(&self) -> String {
+        let mut text = String::with_capacity(self.0.len());
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text, usize::MAX);
+        text
+    }
+
+    /// Writes at most `left` bytes of it.
+    fn write(&self, f: &mut impl fmt::Write, mut left: usize) -> fmt::Result {
         let mut rest = self.0.len();
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
@@ -48,6 +55,12 @@ impl fmt::Display for Untrusted<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Untrusted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, SHOWN)
     }
 }
 
