@@ -185,14 +185,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes the message with its envelope to a synced temporary file.
-    ///
-    /// It is not part of the spool before [`Sealed::publish`].
-    ///
-    /// # Errors
-    /// Low space (nothing written), or the file system refused (the temporary file is removed).
-    pub fn seal(&self, draft: Draft, envelope: Envelope) -> Result<Sealed, SpoolError> {
-        self.check_space()?;
+    /// Puts the message and its envelope together, which tells its key; writes nothing.
+    pub fn complete(&self, draft: Draft, envelope: Envelope) -> Complete {
         let head = draft.head.head();
         let octets = |name| head::field(head, name).map(Octets::from);
         let record = Record {
@@ -202,36 +196,20 @@ impl Spool {
             head_sha256: hex(&Sha256::digest(head)),
             envelope,
         };
-        let key = record.key();
-        let size = draft.len();
-        let json = serde_json::to_vec(&record).map_err(SpoolError::Envelope)?;
-        if json.len() as u64 > MAX_ENVELOPE {
-            return Err(SpoolError::EnvelopeTooLarge { length: json.len() });
-        }
-        let mut whole = draft.whole.clone();
-        whole.update(&json);
-        let digest = hex(&whole.finalize());
-        let footer = format!(
-            "\nstraymail-spool 1 {size:020} {:010} {digest}\n",
-            json.len()
-        );
-        let mut file = draft.into_file()?;
-        file.write(b"\n")?;
-        file.write(&json)?;
-        file.write(footer.as_bytes())?;
-        file.sync()?;
-        inherit_owner(file.path(), &self.settings.dir)?;
-        fault::point("hold.synced");
-        Ok(Sealed {
+        Complete {
             spool: self.clone(),
-            file,
-            held: Held {
-                key,
-                record,
-                size,
-                digest,
-            },
-        })
+            key: record.key(),
+            record,
+            draft,
+        }
+    }
+
+    /// Writes the message with its envelope to a synced temporary file.
+    ///
+    /// # Errors
+    /// As [`Complete::seal`].
+    pub fn seal(&self, draft: Draft, envelope: Envelope) -> Result<Sealed, SpoolError> {
+        self.complete(draft, envelope).seal()
     }
 
     /// Returns what the file of `key` says, without reading the message.
@@ -339,6 +317,77 @@ impl Spool {
                 path: path.to_owned(),
             },
             _ => SpoolError::io("open", path, error),
+        })
+    }
+}
+
+/// A message with its envelope, of which nothing is written but what did not fit into memory.
+#[derive(Debug)]
+pub struct Complete {
+    spool: Spool,
+    key: MessageKey,
+    record: Record,
+    draft: Draft,
+}
+
+impl Complete {
+    /// Returns the name its file would have.
+    pub fn key(&self) -> &MessageKey {
+        &self.key
+    }
+
+    /// Returns the octets of the message.
+    pub fn size(&self) -> u64 {
+        self.draft.len()
+    }
+
+    /// Returns the envelope.
+    pub fn envelope(&self) -> &Envelope {
+        &self.record.envelope
+    }
+
+    /// Writes everything to a synced temporary file.
+    ///
+    /// It is not part of the spool before [`Sealed::publish`].
+    ///
+    /// # Errors
+    /// Low space (nothing written), or the file system refused (the temporary file is removed).
+    pub fn seal(self) -> Result<Sealed, SpoolError> {
+        let Complete {
+            spool,
+            key,
+            record,
+            draft,
+        } = self;
+        spool.check_space()?;
+        let size = draft.len();
+        let json = serde_json::to_vec(&record).map_err(SpoolError::Envelope)?;
+        if json.len() as u64 > MAX_ENVELOPE {
+            return Err(SpoolError::EnvelopeTooLarge { length: json.len() });
+        }
+        let mut whole = draft.whole.clone();
+        whole.update(&json);
+        let digest = hex(&whole.finalize());
+        let footer = format!(
+            "\nstraymail-spool 1 {size:020} {:010} {digest}\n",
+            json.len()
+        );
+        let mut file = draft.into_file()?;
+        file.write(b"\n")?;
+        file.write(&json)?;
+        file.write(footer.as_bytes())?;
+        file.sync()?;
+        inherit_owner(file.path(), &spool.settings.dir)?;
+        fault::point("hold.synced");
+        Ok(Sealed {
+            spool,
+            file,
+            held: Held {
+                key,
+                record,
+                size,
+                digest,
+            },
         })
     }
 }

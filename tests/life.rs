@@ -21,6 +21,10 @@ struct Site {
 
 impl Site {
     fn start() -> Result<Site> {
+        Site::start_with(json!({}))
+    }
+
+    fn start_with(changes: serde_json::Value) -> Result<Site> {
         let postfix = Postfix::start(&Options::default())?;
         let settings = Settings::for_postfix(&postfix).with(json!({
             "trusted": {"own": ["site.example"]},
@@ -28,6 +32,7 @@ impl Site {
             "quarantine": {"grace": "0s"},
             "notice": {"from": NOTICES},
         }));
+        let settings = settings.with(changes);
         let daemon = Daemon::start(&settings)?;
         Ok(Site { postfix, daemon })
     }
@@ -195,5 +200,25 @@ fn mail_to_the_notice_address_that_is_no_answer_passes() -> Result<()> {
     let sent = site.send("anna", "anna@site.example", &[NOTICES], data)?;
     ensure!(sent.accepted(), "{}", sent.last());
     site.delivered_to(NOTICES, seen)?;
+    Ok(())
+}
+
+#[test]
+fn beyond_a_cap_the_client_is_asked_to_come_again_and_the_log_names_the_cap() -> Result<()> {
+    if let Some(why) = why_no_postfix() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let caps = json!({"quarantine": {"max_per_sender": "1B"}});
+    let site = Site::start_with(caps)?;
+    let data = "Subject: too much\n\nHello\n";
+    let to = ["bob@navy.mil", "carl@army.ml"];
+    let sent = site.send("anna", "anna@site.example", &to, data)?;
+    ensure!(sent.last().starts_with("451 "), "{}", sent.last());
+    site.only(0, &[])?;
+    ensure!(site.daemon.held()?.is_empty());
+    let log = site.daemon.log();
+    let named = (log.lines()).filter(|line| line.contains("quarantine.max_per_sender allows (1)"));
+    ensure!(named.count() == 1, "{log}");
     Ok(())
 }

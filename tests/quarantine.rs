@@ -545,6 +545,53 @@ fn below_the_minimum_of_free_space_nothing_is_written() {
 }
 
 #[test]
+fn beyond_a_cap_nothing_is_held_and_the_cap_is_named() {
+    let size = MESSAGE.len() as u64;
+    for (max_total, max_sender, expected) in [
+        (2 * size - 1, u64::MAX, "quarantine.max_total"),
+        (u64::MAX, 2 * size - 1, "quarantine.max_per_sender"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = QuarantineSettings {
+            max_total_bytes: max_total,
+            max_sender_bytes: max_sender,
+            ..settings(dir.path(), 1)
+        };
+        let quarantine = Quarantine::open(settings, at(0)).unwrap();
+        let first = hold(&quarantine, at(0));
+        // A retry of the same message takes no more room.
+        assert_eq!(hold(&quarantine, at(1)), first);
+        let other = |sender: &str, tail: &[u8]| {
+            let mut envelope = envelope(at(2));
+            envelope.sender_address = sender.to_owned();
+            let mut draft = quarantine.draft();
+            draft.write(MESSAGE).unwrap();
+            draft.write(tail).unwrap();
+            quarantine.hold(draft, envelope, at(2))
+        };
+        let error = other("anna@example.org", b"1").unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, HoldError::OverCap { .. }), "{text}");
+        assert!(text.contains(&format!("{expected} allows")), "{text}");
+        assert_eq!(
+            (
+                files(dir.path()),
+                fs::read_dir(dir.path().join("spool/tmp")).unwrap().count()
+            ),
+            (1, 0)
+        );
+        let of_another = other("bert@example.org", b"2");
+        assert_eq!(of_another.is_ok(), max_total == u64::MAX);
+        // What is decided makes room.
+        quarantine.drop_entry(&first, "typo", "t", at(3)).unwrap();
+        for id in of_another.unwrap_or_default() {
+            quarantine.drop_entry(&id, "typo", "t", at(3)).unwrap();
+        }
+        hold(&quarantine, at(4));
+    }
+}
+
+#[test]
 fn a_full_disk_removes_the_temporary_file_and_takes_nothing() {
     struct Mounted<'a>(&'a Path);
     impl Drop for Mounted<'_> {

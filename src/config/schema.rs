@@ -461,6 +461,10 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     });
     let field = r.field(&mut section, "min_free");
     let min_free = r.value(field, value::size);
+    let field = r.field(&mut section, "max_total");
+    let max_total = r.value(field, value::size);
+    let field = r.field(&mut section, "max_per_sender");
+    let max_per_sender = r.value(field, value::size);
     let field = r.field(&mut section, "grace");
     let grace = span(r, field, 0, 3600);
     let field = r.field(&mut section, "release_to");
@@ -484,6 +488,8 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     QuarantineSettings {
         dir: directory.unwrap_or(default.dir),
         min_free_bytes: min_free.unwrap_or(default.min_free_bytes),
+        max_total_bytes: max_total.unwrap_or(default.max_total_bytes),
+        max_sender_bytes: max_per_sender.unwrap_or(default.max_sender_bytes),
         grace: grace.unwrap_or(default.grace),
         release_target: release_to.unwrap_or(default.release_target),
         helo: helo.unwrap_or(default.helo),

@@ -110,6 +110,20 @@ pub enum HoldError {
     /// Too little disk space; nothing was written.
     #[error("message not held")]
     LowSpace(#[source] SpoolError),
+    /// A cap of the quarantine is reached; no file was made.
+    #[error(
+        "message not held: with its {size} octets {used} would become more than {cap} allows ({max}); release or drop some, or raise the cap"
+    )]
+    OverCap {
+        /// Which cap.
+        cap: Cap,
+        /// Octets of this message.
+        size: u64,
+        /// Octets that count towards the cap already.
+        used: u64,
+        /// What the cap allows.
+        max: u64,
+    },
     /// The spool refused.
     #[error("message not held")]
     Spool(#[source] SpoolError),
@@ -119,6 +133,24 @@ pub enum HoldError {
     /// There is nobody to hold it for.
     #[error("message not held: no recipient was given")]
     NoRecipients,
+}
+
+/// What bounds the octets of held messages; the name is that of the key in milter.yaml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// All of them.
+    Total,
+    /// Those of one envelope sender.
+    Sender,
+}
+
+impl std::fmt::Display for Cap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Cap::Total => "quarantine.max_total",
+            Cap::Sender => "quarantine.max_per_sender",
+        })
+    }
 }
 
 impl From<SpoolError> for HoldError {
@@ -203,8 +235,9 @@ impl Quarantine {
     /// entries, and opens finished ones again.
     ///
     /// # Errors
-    /// The message was not taken; answer with a temporary failure. [`HoldError::LowSpace`]
-    /// comes before anything was written.
+    /// The message was not taken; answer with a temporary failure. [`HoldError::LowSpace`] and
+    /// [`HoldError::OverCap`] come before a file is made; the temporary file of a message that
+    /// did not fit into memory is removed.
     pub fn hold(
         &self,
         draft: Draft,
@@ -214,13 +247,47 @@ impl Quarantine {
         if envelope.recipients.is_empty() {
             return Err(HoldError::NoRecipients);
         }
-        let sealed = self.spool.seal(draft, envelope)?;
+        let complete = self.spool.complete(draft, envelope);
+        let (key, size) = (complete.key().to_string(), complete.size());
+        let sender = complete.envelope().sender_address.clone();
+        let admit = |ledger: &Ledger<'_>| self.admit(ledger, &key, size, &sender);
+        self.store.read(admit)?;
+        let sealed = complete.seal()?;
         let ids = self.store.write(Durability::Synced, |ledger| {
+            // Once more: others may have held messages since.
+            admit(ledger)?;
             let held = sealed.publish()?;
             Ok::<_, HoldError>(self.enter(ledger, &held, EventKind::Held, "milter", now)?)
         })?;
         fault::point("hold.recorded");
         Ok(ids)
+    }
+
+    /// Checks that a message of `size` octets keeps within the caps. What an earlier try of the
+    /// same message takes does not count: this one replaces it.
+    fn admit(
+        &self,
+        ledger: &Ledger<'_>,
+        key: &str,
+        size: u64,
+        sender: &str,
+    ) -> Result<(), HoldError> {
+        let settings = &self.settings;
+        for (cap, whose, max) in [
+            (Cap::Total, None, settings.max_total_bytes),
+            (Cap::Sender, Some(sender), settings.max_sender_bytes),
+        ] {
+            let used = ledger.open_octets(whose, key)?;
+            if used.saturating_add(size) > max {
+                return Err(HoldError::OverCap {
+                    cap,
+                    size,
+                    used,
+                    max,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Returns an approval in force for this sender and recipient, both `local@domain`.

@@ -453,6 +453,20 @@ impl Ledger<'_> {
             .map_err(|error| self.error(error))
     }
 
+    /// Returns the octets of the messages still needed, of all senders or of `sender` alone,
+    /// without the message `except`.
+    pub fn open_octets(&self, sender: Option<&str>, except: &str) -> Result<u64, StoreError> {
+        let octets = self.connection.query_row(
+            "SELECT coalesce(sum(size), 0) FROM message
+                 WHERE key IN (SELECT message FROM entry WHERE state IN ('pending', 'held', 'releasing'))
+                     AND key <> ?2 AND (?1 IS NULL OR sender_address = ?1)",
+            params![sender, except],
+            |row| row.get::<_, i64>(0),
+        );
+        let octets = octets.map_err(|error| self.error(error))?;
+        Ok(u64::try_from(octets).unwrap_or_default())
+    }
+
     /// Returns every message key with its digest and whether an entry of it is open.
     pub fn message_digests(&self) -> Result<Vec<(String, String, bool)>, StoreError> {
         let error = |error| self.error(error);

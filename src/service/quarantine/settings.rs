@@ -15,6 +15,12 @@ pub struct QuarantineSettings {
     /// clients are asked to come again. Default 512 MiB: room for the largest usual message
     /// (50 MiB) ten times.
     pub min_free_bytes: u64,
+    /// Most octets of held messages together. Default 10 GiB: more is a fault or an attack, and
+    /// nobody reviews so much.
+    pub max_total_bytes: u64,
+    /// Most octets of held messages of one envelope sender. Default 1 GiB: one script must not
+    /// take the room of all others.
+    pub max_sender_bytes: u64,
     /// How long an entry is pending before anybody is told of it. Default 60 s: a milter
     /// after us may still refuse the message, and its client then tries again.
     pub grace: Duration,
@@ -37,6 +43,8 @@ impl Default for QuarantineSettings {
         QuarantineSettings {
             dir: PathBuf::from("/var/lib/straymail"),
             min_free_bytes: 512 * 1024 * 1024,
+            max_total_bytes: 10 * 1024 * 1024 * 1024,
+            max_sender_bytes: 1024 * 1024 * 1024,
             grace: Duration::from_secs(60),
             release_target: Target::Tcp("127.0.0.1:25".to_owned()),
             helo: "localhost".to_owned(),
