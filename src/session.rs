@@ -15,6 +15,10 @@ use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
 use crate::untrusted::Untrusted;
 
+/// Most domains of earlier recipients that are remembered for judging a later one. A message
+/// to more is no conversation among people who know each other.
+const MAX_COMPANIONS: usize = 20;
+
 /// Which mail is ours to judge on a [`Role::Relay`] listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -150,8 +154,10 @@ pub struct Message {
     pub passage: Passage,
     /// Recipients with evidence that were not refused.
     pub judged: Vec<Judged>,
-    /// How many recipients were let through without evidence.
+    /// How many recipients were let through: without evidence, or because of a fault.
     pub clean: u64,
+    /// Their domains, as far as they are remembered.
+    pub companions: Vec<Domain>,
     /// Set when a fault of ours must decide about the whole message.
     pub fault: Option<OnError>,
 }
@@ -218,6 +224,13 @@ impl Recipient {
         }
     }
 
+    fn into_domain(self) -> Option<Domain> {
+        match self.rewritten.unwrap_or(self.address).into_host() {
+            Host::Domain(domain) => Some(domain),
+            Host::Literal(_) | Host::Missing | Host::Invalid { .. } => None,
+        }
+    }
+
     /// Returns the changes that remove this recipient, one for each of its spellings.
     ///
     /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
@@ -265,6 +278,7 @@ impl Session {
             passage,
             judged: Vec::new(),
             clean: 0,
+            companions: Vec::new(),
             fault: None,
         })
     }
@@ -283,9 +297,16 @@ impl Session {
     }
 
     /// Notes a recipient without evidence.
-    pub fn let_pass(&mut self) {
-        if let Some(message) = &mut self.message {
-            message.clean += 1;
+    pub fn let_pass(&mut self, recipient: Recipient) {
+        let Some(message) = &mut self.message else {
+            return;
+        };
+        message.clean += 1;
+        if message.companions.len() < MAX_COMPANIONS
+            && let Some(domain) = recipient.into_domain()
+            && !message.companions.contains(&domain)
+        {
+            message.companions.push(domain);
         }
     }
 
@@ -296,9 +317,11 @@ impl Session {
         }
     }
 
-    /// Notes that a fault of ours decides about the message; the strictest one wins.
+    /// Notes a recipient about whom a fault of ours decides, at the end of the message; the
+    /// strictest `on_error` wins.
     pub fn fail(&mut self, on_error: OnError) {
         if let Some(message) = &mut self.message {
+            message.clean += 1;
             message.fault = Some(
                 message
                     .fault
@@ -500,6 +523,26 @@ mod tests {
             .collect()
     }
 
+    fn clean(path: &str) -> Recipient {
+        Recipient::parse(rcpt(path.as_bytes(), None), &suffixes())
+    }
+
+    #[test]
+    fn domains_of_clean_recipients_are_remembered_once_and_not_for_ever() {
+        let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
+        session.let_pass(clean("<bob@navy.mil>"));
+        session.let_pass(clean("<eve@NAVY.mil>"));
+        for number in 0..100 {
+            session.let_pass(clean(&format!("<x@d{number}.example>")));
+        }
+        let message = session.message().unwrap();
+        assert_eq!(
+            (message.clean, message.companions.len()),
+            (102, MAX_COMPANIONS)
+        );
+        assert_eq!(message.companions[0].ascii(), "navy.mil");
+    }
+
     #[test]
     fn gate_lets_only_our_own_mail_be_judged() {
         use Passage::*;
@@ -601,7 +644,7 @@ mod tests {
         let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
         decide(&mut session, b"<carl@army.ml>", None, Action::Hold);
         assert!(session.wants_content());
-        session.let_pass();
+        session.let_pass(clean("<bob@navy.mil>"));
         assert!(!session.end_of_message(None).unwrap().all_held());
     }
 

@@ -118,20 +118,30 @@ impl Conversation {
             return RcptStep::Answered(Answer::Continue);
         };
         if (self.service.desk()).is_some_and(|desk| recipient.canonical() == desk.from) {
+            self.session.let_pass(recipient.clone());
             self.reply = Some(ReplyToNotice {
                 recipient,
                 octets: Vec::new(),
             });
-            self.session.let_pass();
             return RcptStep::Answered(Answer::Continue);
         }
-        match self.snapshot.assess(&recipient, &Context::default()) {
-            Some(assessment) => RcptStep::Evidence(Box::new(recipient), assessment),
-            None => {
-                self.let_pass();
-                RcptStep::Answered(Answer::Continue)
+        let Some(assessment) = self.snapshot.assess(&recipient, &Context::default()) else {
+            self.let_pass(recipient);
+            return RcptStep::Answered(Answer::Continue);
+        };
+        // What is known beside the name matters only where the name itself is doubtful.
+        let companions = (self.session.message()).map_or(&[][..], |message| &message.companions);
+        let assessment = match companions {
+            [] => assessment,
+            companions => {
+                let context = Context {
+                    companions: companions.to_vec(),
+                    ..Context::default()
+                };
+                (self.snapshot.assess(&recipient, &context)).unwrap_or(assessment)
             }
-        }
+        };
+        RcptStep::Evidence(Box::new(recipient), assessment)
     }
 
     /// Decides about a recipient with evidence. May wait for the disk.
@@ -153,7 +163,7 @@ impl Conversation {
         };
         if verdict.band == Band::Clean {
             // Too weak to be worth a line in the log: as good as no evidence, and as cheap.
-            self.let_pass();
+            self.let_pass(recipient);
             return Answer::Continue;
         }
         service.counters.suspicious.fetch_add(1, Ordering::Relaxed);
@@ -326,8 +336,8 @@ impl Conversation {
         self.session.abort();
     }
 
-    fn let_pass(&mut self) {
-        self.session.let_pass();
+    fn let_pass(&mut self, recipient: Recipient) {
+        self.session.let_pass(recipient);
         self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -415,7 +425,6 @@ impl Conversation {
             OnError::Tempfail | OnError::HoldMessage | OnError::Accept => {}
         }
         self.session.fail(on_error);
-        self.session.let_pass();
         Answer::Continue
     }
 
