@@ -152,7 +152,13 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
     }
     match target.kind {
         TargetKind::Known if slip.points <= w::COUNTRY_OTHER => {}
-        TargetKind::Known => terms.push((Reason::KnownName, w::KNOWN_NAME)),
+        TargetKind::Known => {
+            let points = match slip.reason {
+                Reason::EndingTypo => w::KNOWN_NAME_TYPO,
+                _ => w::KNOWN_NAME,
+            };
+            terms.push((Reason::KnownName, points));
+        }
         TargetKind::Own => terms.push((Reason::OwnDomain, w::OWN_DOMAIN)),
         TargetKind::Entry => {}
     }
