@@ -6,6 +6,7 @@
 
 mod problem;
 mod reader;
+mod review;
 mod schema;
 mod trust;
 mod value;
@@ -24,6 +25,7 @@ use crate::milter::MilterSettings;
 use crate::milter::listener::ListenerSettings;
 use crate::notice::NoticeSettings;
 use crate::policy::Policy;
+use crate::review::ReviewSettings;
 use crate::score::ScoreSettings;
 use crate::service::quarantine::QuarantineSettings;
 use crate::service::worker::WorkerSettings;
@@ -53,6 +55,8 @@ pub struct Config {
     pub worker: WorkerSettings,
     /// How senders are told.
     pub notice: NoticeSettings,
+    /// Where the web pages are served.
+    pub review: ReviewSettings,
     /// Bounds of the daemon.
     pub limits: MilterSettings,
     /// Where and how events are logged.
@@ -73,6 +77,7 @@ impl Default for Config {
             quarantine: QuarantineSettings::default(),
             worker: WorkerSettings::default(),
             notice: NoticeSettings::default(),
+            review: ReviewSettings::default(),
             limits: MilterSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -170,12 +175,13 @@ mod tests {
             quarantine,
             worker,
             notice,
+            review,
             limits,
             log,
             warnings: _,
         } = config;
         format!(
-            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{limits:#?}{log:#?}"
+            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{review:#?}{limits:#?}{log:#?}"
         )
     }
 

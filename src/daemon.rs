@@ -20,6 +20,7 @@ use crate::logging::{self, LogSettings, event};
 use crate::milter::listener::ListenerSettings;
 use crate::milter::{Milter, MilterSettings};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
+use crate::review::{Review, ReviewSettings};
 use crate::score::Scorer;
 use crate::service::desk::Desk;
 use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
@@ -71,7 +72,7 @@ pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()
             fixed.worker.clone(),
             fixed.notice.clone(),
             templates(&fixed.notice).context("cannot use the templates")?,
-            tokens,
+            Arc::clone(&tokens),
             log.clone(),
         ))),
     };
@@ -83,13 +84,21 @@ pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()
         .context("cannot start the runtime")?;
     let milter = duty != Duty::Worker;
     let path = path.map(Path::to_owned);
-    runtime.block_on(serve(path, fixed, Arc::new(service), milter, worker))
+    runtime.block_on(serve(
+        path,
+        fixed,
+        Arc::new(service),
+        tokens,
+        milter,
+        worker,
+    ))
 }
 
 async fn serve(
     path: Option<PathBuf>,
     fixed: Fixed,
     service: Arc<Service>,
+    tokens: Arc<Tokens>,
     milter: bool,
     worker: Option<Arc<Worker>>,
 ) -> anyhow::Result<()> {
@@ -104,6 +113,16 @@ async fn serve(
         &[]
     };
     let milter = Milter::open(listeners, fixed.limits, &log)?;
+    // The pages belong to the worker: mail must not depend on them.
+    let review = match (&fixed.review.listen, &worker) {
+        (Some(_), Some(_)) => {
+            let settings = fixed.review.clone();
+            let review = Review::open(settings, Arc::clone(&service), tokens).await?;
+            event::review_started(&log, &review.address());
+            Some(review)
+        }
+        _ => None,
+    };
     event::started(&log, milter.addresses());
     notify(&[NotifyState::Ready]);
 
@@ -111,6 +130,12 @@ async fn serve(
     let (stop, mut stopped) = watch::channel(0_u32);
     let mut cut = stop.subscribe();
     let working = worker.map(|worker| tokio::spawn(work(worker, log.clone(), stop.subscribe())));
+    let mut leave = stop.subscribe();
+    let pages = review.map(|review| {
+        tokio::spawn(review.serve(async move {
+            let _ = leave.wait_for(|count| *count >= 1).await;
+        }))
+    });
     let stops = tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -134,6 +159,9 @@ async fn serve(
     if let Some(working) = working {
         // It ends by itself after what it is doing; a delivery is not cut in two.
         let _ = working.await;
+    }
+    if let Some(pages) = pages {
+        let _ = pages.await;
     }
     stops.abort();
     event::stopped(&log, &service.counters.read(), cut_off);
@@ -171,6 +199,7 @@ struct Fixed {
     quarantine: QuarantineSettings,
     worker: WorkerSettings,
     notice: NoticeSettings,
+    review: ReviewSettings,
     log: LogSettings,
 }
 
@@ -183,6 +212,7 @@ impl Fixed {
             ("quarantine", self.quarantine != new.quarantine),
             ("worker", self.worker != new.worker),
             ("notice", self.notice != new.notice),
+            ("review", self.review != new.review),
             ("log", self.log != new.log),
         ]
         .into_iter()
@@ -202,6 +232,7 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         quarantine: config.quarantine,
         worker: config.worker,
         notice: config.notice,
+        review: config.review,
         log: config.log,
     };
     let snapshot = Snapshot {

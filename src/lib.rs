@@ -7,7 +7,7 @@
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
 //! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`]
 //! 3. service: [`service`]
-//! 4. edges: [`milter`], [`cli`]
+//! 4. edges: [`milter`], [`review`], [`cli`]
 //! 5. wiring: [`config`], [`daemon`]
 
 pub mod address;
@@ -23,6 +23,7 @@ pub mod octets;
 pub mod policy;
 pub mod public_suffix;
 pub mod reply;
+pub mod review;
 pub mod score;
 pub mod service;
 pub mod session;

@@ -3,12 +3,16 @@
 //! Pure: the time and the looked-up approval come in as arguments, so `straymail check`
 //! and the milter reach the same verdict.
 
+mod pattern;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::score::{Assessment, Finding};
+
+pub use pattern::PatternError;
 
 /// What a listener is for, and so what it may answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("core", &["policy", "reply", "score", "session", "trusted"]),
     ("ports", &["logging", "notice", "smtp", "spool", "store"]),
     ("service", &["service"]),
-    ("edges", &["cli", "milter"]),
+    ("edges", &["cli", "milter", "review"]),
     ("wiring", &["config", "daemon"]),
 ];
 
@@ -50,6 +50,11 @@ const OWNED: &[(&str, &str)] = &[
     ("publicsuffix", "public_suffix.rs"),
     ("psl", "public_suffix.rs"),
     ("argon2", "service/account.rs"),
+    ("axum", "review"),
+    ("askama", "review"),
+    ("hyper", "review/server.rs"),
+    ("hyper_util", "review/server.rs"),
+    ("form_urlencoded", "review"),
 ];
 
 /// What the pure layers must not touch: I/O, clock, randomness, logging, async, threads.

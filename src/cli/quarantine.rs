@@ -60,9 +60,15 @@ struct List {
     /// Held since then: 2d, 2026-11-23, 2026-11-23T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Moment>,
+    /// Held before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Moment>,
     /// At least this score
     #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_score: Option<u8>,
+    /// At most this score
+    #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_score: Option<u8>,
     /// At most so many; without it 100 in a table, all with --json
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -216,8 +222,10 @@ impl List {
             recipient: self.recipient.clone(),
             domain: self.domain.clone(),
             since: self.since.map(|since| since.when(desk.now)),
-            before: None,
+            before: self.until.map(|until| until.when(desk.now)),
             min_score: self.min_score,
+            max_score: self.max_score,
+            offset: 0,
             limit,
         };
         let mut entries = desk.quarantine.entries(&filter, desk.now)?;
@@ -502,6 +510,7 @@ impl Log {
             kinds: self.kind.iter().map(|kind| kind.0).collect(),
             entry,
             since: self.since.map(|since| since.when(desk.now)),
+            before: None,
             limit: self.limit.or((!self.json).then_some(DEFAULT_LIMIT)),
         };
         for record in desk.quarantine.audit(&filter)? {

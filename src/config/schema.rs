@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::domain::Domain;
 use crate::logging::{LogFormat, LogLevel, LogSettings};
 use crate::milter::MilterSettings;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
@@ -86,8 +85,15 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     let help = r.value(field, help).unwrap_or(default.help);
     r.end(section);
     let quarantine = quarantine(r, &mut top);
-    let worker = worker(r, &mut top, &trust);
+    let mut worker = worker(r, &mut top, &trust);
     let notice = notice(r, &mut top, &trust);
+    let review = super::review::review(r, &mut top);
+    // A link leads somewhere only where the pages are served.
+    let served = review
+        .public_url
+        .as_ref()
+        .filter(|_| review.listen.is_some());
+    worker.confirm_url = served.map(|url| url.link(""));
     let limits = limits(r, &mut top);
     let log = log(r, &mut top);
     r.end(top);
@@ -102,6 +108,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         quarantine,
         worker,
         notice,
+        review,
         limits,
         log,
         warnings: Vec::new(),
@@ -633,33 +640,5 @@ fn rule_name(text: &str) -> Result<String, String> {
 
 /// Returns the pattern of `carl@army.ml`, `army.ml` or `.ml`, its domain in A-labels.
 pub(crate) fn address_pattern(text: &str) -> Result<AddressPattern, String> {
-    let wrong = || {
-        "is not an address; write carl@army.ml, army.ml (with its subdomains) or .ml (an ending)"
-            .to_owned()
-    };
-    let stripped = text.trim_start_matches('*').trim_start_matches('@');
-    if stripped.len() < text.len() {
-        return Err(format!("needs no wildcard; did you mean {stripped}?"));
-    }
-    let ascii = |domain: &str| {
-        Domain::parse(domain.as_bytes(), &PublicSuffixes::built_in())
-            .map(|domain| domain.ascii().to_owned())
-            .map_err(|error| format!("is not an address: {error}"))
-    };
-    if let Some((local, domain)) = text.rsplit_once('@') {
-        if local.is_empty() || text.len() > 254 {
-            return Err(wrong());
-        }
-        return Ok(AddressPattern::Address(format!(
-            "{local}@{}",
-            ascii(domain)?
-        )));
-    }
-    if let Some(suffix) = text.strip_prefix('.') {
-        return Ok(AddressPattern::Suffix(format!(".{}", ascii(suffix)?)));
-    }
-    if !text.contains('.') {
-        return Err(format!("is not a domain; for an ending write .{text}"));
-    }
-    Ok(AddressPattern::Domain(ascii(text)?))
+    AddressPattern::parse(text, &PublicSuffixes::built_in()).map_err(|error| error.to_string())
 }

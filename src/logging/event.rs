@@ -312,6 +312,37 @@ pub fn stopped(log: &Logger, counts: &Counts, cut_off: usize) {
     }
 }
 
+/// The web pages are served.
+pub fn review_started(log: &Logger, address: &str) {
+    info!(log, "review pages served"; "listen" => address);
+}
+
+/// Somebody logged in to the review page.
+pub fn logged_in(log: &Logger, account: &str, client: &str) {
+    info!(log, "reviewer logged in"; "account" => account, "client" => client);
+}
+
+/// Somebody logged out.
+pub fn logged_out(log: &Logger, account: &str) {
+    info!(log, "reviewer logged out"; "account" => account);
+}
+
+/// A login failed; `account` only when there is such an account, because a password typed into
+/// the wrong field must not be logged.
+pub fn login_failed(log: &Logger, account: Option<&str>, client: &str) {
+    match account {
+        Some(account) => {
+            warn!(log, "reviewer login failed"; "account" => account, "client" => client);
+        }
+        None => warn!(log, "reviewer login failed"; "client" => client),
+    }
+}
+
+/// A link of a notice did not count.
+pub fn link_refused(log: &Logger, client: &str, why: &dyn Error) {
+    info!(log, "link refused"; "client" => client, "error" => %why);
+}
+
 /// A panic, before its session is deferred.
 pub fn panic_at(log: &Logger, place: &str, message: &str) {
     let Some(suppressed) = admit(&PANICS) else {

@@ -9,7 +9,7 @@ use super::name::Name;
 const LONGEST_DIFFERENCE: usize = 64;
 
 /// Returns the difference between what was typed and what was meant.
-pub(super) fn edit(typed: &str, meant: &str) -> Edit {
+pub fn edit(typed: &str, meant: &str) -> Edit {
     let (t, m): (Vec<char>, Vec<char>) = (typed.chars().collect(), meant.chars().collect());
     let front = t.iter().zip(&m).take_while(|(t, m)| t == m).count();
     let back = t[front..]

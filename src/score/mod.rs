@@ -30,6 +30,7 @@ use crate::trusted::{Cover, Preset, TrustedList};
 
 pub use distance::Keyboard;
 pub use evidence::{Assessment, Candidate, Edit, Evidence, Finding, Piece, Reason};
+pub use explain::edit;
 
 use index::Index;
 use judge::{Terms, judge, judge_suffix, sum};

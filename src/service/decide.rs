@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::quarantine::{Quarantine, QuarantineError, about, require};
 use crate::store::{
-    AuditEvent, Durability, Entry, EntryId, EntryState, EventKind, NewApproval, Origin, StoreError,
+    AuditEvent, Durability, Entry, EntryId, EntryState, EventKind, NewApproval, Origin,
+    PendingDecision, StoreError,
 };
 
 /// What a sender decided.
@@ -121,6 +122,14 @@ impl Quarantine {
         })?;
         self.remove_if_finished(&entry)?;
         Ok(entry)
+    }
+
+    /// Returns the decision about an entry that the worker has still to carry out.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn pending_decision(&self, id: &EntryId) -> Result<Option<PendingDecision>, StoreError> {
+        self.store.read(|ledger| ledger.decision(id))
     }
 
     fn remembered(

@@ -324,10 +324,20 @@ impl Quarantine {
     /// # Errors
     /// The database cannot be read.
     pub fn entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
-        // A grace period that is over is seen at once, without writing to the database for it.
         let mut entries = self.store.read(|ledger| ledger.entries(filter, now))?;
-        entries.iter_mut().for_each(|entry| settle(entry, now));
+        // A grace period that is over is seen at once, without writing to the database for it.
+        for entry in &mut entries {
+            settle(entry, now);
+        }
         Ok(entries)
+    }
+
+    /// Returns how many entries fit, without regard to limit and offset.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn count(&self, filter: &EntryFilter, now: Timestamp) -> Result<u64, StoreError> {
+        self.store.read(|ledger| ledger.count_entries(filter, now))
     }
 
     /// Writes down that grace periods are over, for those who wait for held entries.

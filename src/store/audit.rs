@@ -221,6 +221,8 @@ pub struct AuditFilter {
     pub entry: Option<EntryId>,
     /// At this time or later.
     pub since: Option<Timestamp>,
+    /// Before the row of this number.
+    pub before: Option<i64>,
     /// At most so many, the newest.
     pub limit: Option<u32>,
 }
@@ -302,6 +304,10 @@ impl Ledger<'_> {
         if let Some(since) = filter.since {
             conditions.push("at >= ?".to_owned());
             values.push(since.as_millisecond().into());
+        }
+        if let Some(before) = filter.before {
+            conditions.push("seq < ?".to_owned());
+            values.push(before.into());
         }
         values.push(filter.limit.map_or(-1, i64::from).into());
         let sql = format!(

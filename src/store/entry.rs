@@ -221,6 +221,10 @@ pub struct EntryFilter {
     pub before: Option<Timestamp>,
     /// At least this score.
     pub min_score: Option<u8>,
+    /// At most this score.
+    pub max_score: Option<u8>,
+    /// So many are passed over first, the newest.
+    pub offset: u32,
     /// At most so many, the newest.
     pub limit: Option<u32>,
 }
@@ -519,67 +523,100 @@ impl Ledger<'_> {
         rows.collect::<Result<_, _>>().map_err(error)
     }
 
-    /// Returns the entries that fit at `now`, newest first; a pending entry whose grace period is
-    /// over counts as held.
+    /// Returns the entries that fit, newest first. A grace period that is over at `now` counts as
+    /// over, although the row still says pending.
     pub fn entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<Vec<Entry>, StoreError> {
         let error = |error| self.error(error);
-        let mut conditions = vec!["1".to_owned()];
-        let mut values: Vec<Value> = Vec::new();
-        if !filter.states.is_empty() {
-            let names: Vec<String> = filter
-                .states
-                .iter()
-                .map(|state| format!("'{}'", state.name()))
-                .collect();
-            conditions.push(format!(
-                "CASE WHEN entry.state = 'pending' AND entry.grace_until <= ? THEN 'held'
-                 ELSE entry.state END IN ({})",
-                names.join(", ")
-            ));
-            values.push(now.as_millisecond().into());
-        }
-        let mut add = |condition: &str, value: Value| {
-            conditions.push(condition.to_owned());
-            values.push(value);
-        };
-        if let Some(text) = &filter.sender {
-            add(
-                "instr(lower(message.sender_address), ?) > 0",
-                text.to_ascii_lowercase().into(),
-            );
-        }
-        if let Some(text) = &filter.recipient {
-            add(
-                "instr(lower(entry.address), ?) > 0",
-                text.to_ascii_lowercase().into(),
-            );
-        }
-        if let Some(domain) = &filter.domain {
-            let domain = domain.to_ascii_lowercase();
-            add(
-                "('.' || entry.domain) LIKE ? ESCAPE '\\'",
-                format!("%.{}", escape_like(&domain)).into(),
-            );
-        }
-        if let Some(since) = filter.since {
-            add("entry.held_at >= ?", since.as_millisecond().into());
-        }
-        if let Some(before) = filter.before {
-            add("entry.held_at < ?", before.as_millisecond().into());
-        }
-        if let Some(score) = filter.min_score {
-            add("entry.score >= ?", i64::from(score).into());
-        }
+        let (conditions, mut values) = filter.conditions(now);
         values.push(filter.limit.map_or(-1, i64::from).into());
+        values.push(i64::from(filter.offset).into());
         let sql = format!(
-            "SELECT {COLUMNS} WHERE {} ORDER BY entry.held_at DESC, entry.id LIMIT ?",
-            conditions.join(" AND ")
+            "SELECT {COLUMNS} WHERE {conditions} ORDER BY entry.held_at DESC, entry.id LIMIT ? OFFSET ?"
         );
         let mut statement = self.connection.prepare_cached(&sql).map_err(error)?;
         let rows = statement
             .query_map(params_from_iter(values), read_entry)
             .map_err(error)?;
         rows.collect::<Result<_, _>>().map_err(error)
+    }
+
+    /// Returns how many entries fit, without regard to limit and offset.
+    pub fn count_entries(&self, filter: &EntryFilter, now: Timestamp) -> Result<u64, StoreError> {
+        let (conditions, values) = filter.conditions(now);
+        // The message is needed for a filter on the sender only; the join doubles the time.
+        let join = match filter.sender {
+            Some(_) => "JOIN message ON message.key = entry.message",
+            None => "",
+        };
+        let sql = format!("SELECT count(*) FROM entry {join} WHERE {conditions}");
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| {
+                statement.query_row(params_from_iter(values), |row| row.get::<_, i64>(0))
+            })
+            .map(|count| u64::try_from(count).unwrap_or(0))
+            .map_err(|error| self.error(error))
+    }
+}
+
+impl EntryFilter {
+    /// Returns the SQL condition and the values for its question marks.
+    fn conditions(&self, now: Timestamp) -> (String, Vec<Value>) {
+        let mut conditions = vec!["1".to_owned()];
+        let mut values: Vec<Value> = Vec::new();
+        if !self.states.is_empty() {
+            let mut any = Vec::new();
+            for state in &self.states {
+                any.push(match state {
+                    EntryState::Pending => {
+                        values.push(now.as_millisecond().into());
+                        "(entry.state = 'pending' AND entry.grace_until > ?)".to_owned()
+                    }
+                    EntryState::Held => {
+                        values.push(now.as_millisecond().into());
+                        "entry.state = 'held' OR (entry.state = 'pending' AND entry.grace_until <= ?)".to_owned()
+                    }
+                    other => format!("entry.state = '{}'", other.name()),
+                });
+            }
+            conditions.push(format!("({})", any.join(" OR ")));
+        }
+        let mut add = |condition: &str, value: Value| {
+            conditions.push(condition.to_owned());
+            values.push(value);
+        };
+        if let Some(text) = &self.sender {
+            add(
+                "instr(lower(message.sender_address), ?) > 0",
+                text.to_ascii_lowercase().into(),
+            );
+        }
+        if let Some(text) = &self.recipient {
+            add(
+                "instr(lower(entry.address), ?) > 0",
+                text.to_ascii_lowercase().into(),
+            );
+        }
+        if let Some(domain) = &self.domain {
+            let domain = domain.to_ascii_lowercase();
+            add(
+                "('.' || entry.domain) LIKE ? ESCAPE '\\'",
+                format!("%.{}", escape_like(&domain)).into(),
+            );
+        }
+        if let Some(since) = self.since {
+            add("entry.held_at >= ?", since.as_millisecond().into());
+        }
+        if let Some(before) = self.before {
+            add("entry.held_at < ?", before.as_millisecond().into());
+        }
+        if let Some(score) = self.min_score {
+            add("entry.score >= ?", i64::from(score).into());
+        }
+        if let Some(score) = self.max_score {
+            add("entry.score <= ?", i64::from(score).into());
+        }
+        (conditions.join(" AND "), values)
     }
 }
 

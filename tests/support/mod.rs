@@ -14,6 +14,7 @@ pub(crate) mod daemon;
 pub(crate) mod dialog;
 pub(crate) mod guard;
 pub(crate) mod milter_client;
+pub(crate) mod pages;
 pub(crate) mod pattern;
 pub(crate) mod postfix;
 pub(crate) mod sink;

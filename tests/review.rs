@@ -1,0 +1,1009 @@
+//! The web pages as a browser, a link scanner and an attacker see them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a helper that fails fails its test"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use straymail::review::{Listen, PublicUrl, Review, ReviewSettings};
+use straymail::service::account::AccountRole;
+use straymail::service::decide::{Choice, Decision, Remember};
+use straymail::store::{AuditFilter, EntryFilter, EntryId, EntryState, EventKind};
+use support::pages::{Browser, Pages, exchange};
+use support::sink::Sink;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "a test is served in real time")]
+    Timestamp::now()
+}
+
+/// Pages with an account of each role, and an MTA that takes everything.
+fn pages() -> (Pages, Sink) {
+    let sink = Sink::start().unwrap();
+    let pages = Pages::start(ReviewSettings::default(), sink.port()).unwrap();
+    pages.account("vera", AccountRole::Viewer).unwrap();
+    pages.account("rudi", AccountRole::Reviewer).unwrap();
+    pages.account("anna", AccountRole::Admin).unwrap();
+    (pages, sink)
+}
+
+fn held(pages: &Pages, n: usize, to: &str) -> EntryId {
+    let headers = format!("Message-ID: <{n}@example.org>\r\nSubject: plan {n}\r\n");
+    pages.hold("anna@example.org", to, &headers).unwrap()
+}
+
+fn state(pages: &Pages, id: &EntryId) -> EntryState {
+    let detail = pages.service.quarantine().detail(id, now()).unwrap();
+    detail.entry.state
+}
+
+/// The kinds and actors of everything that happened to an entry.
+fn history(pages: &Pages, id: &EntryId) -> Vec<(EventKind, String)> {
+    let detail = pages.service.quarantine().detail(id, now()).unwrap();
+    let rows = detail.history.into_iter();
+    rows.map(|row| (row.event.kind, row.event.actor)).collect()
+}
+
+/// Everything that a request could have changed.
+fn everything(pages: &Pages) -> String {
+    let quarantine = pages.service.quarantine();
+    format!(
+        "{:?} {:?} {:?}",
+        quarantine.entries(&EntryFilter::default(), now()).unwrap(),
+        quarantine.audit(&AuditFilter::default()).unwrap(),
+        quarantine.approvals(true, now()).unwrap(),
+    )
+}
+
+fn decide(browser: &mut Browser, id: &EntryId, action: &str) -> support::pages::Page {
+    let page = browser.get(&format!("/entry/{id}")).unwrap();
+    let fields = [
+        ("seal", page.seal()),
+        ("id", id.to_string()),
+        ("action", action.to_owned()),
+        ("reason", "not ours".to_owned()),
+    ];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    browser.post("/decide", &fields).unwrap()
+}
+
+#[test]
+fn a_reviewer_logs_in_filters_opens_and_releases() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    held(&pages, 2, "dora@gmial.com");
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let list = rudi.get("/").unwrap();
+    assert!(list.body.contains("2 entries fit"), "{}", list.body);
+    assert!(
+        list.body.contains("army.m<span class=\"gap\""),
+        "{}",
+        list.body
+    );
+    for (query, count) in [
+        ("domain=army.ml", 1),
+        ("domain=ARMY.ml", 1),
+        ("recipient=dora", 1),
+        ("sender=anna%40example.org", 2),
+        ("sender=nobody", 0),
+        ("min=0&max=100", 2),
+        ("max=1", 0),
+        ("state=released", 0),
+        ("since=2020-01-01&until=2999-01-01", 2),
+        ("until=2020-01-01", 0),
+    ] {
+        let page = rudi.get(&format!("/?{query}")).unwrap();
+        let found = page
+            .body
+            .matches("<td role=\"cell\" data-label=\"Score\">")
+            .count();
+        assert_eq!(found, count, "{query}");
+    }
+    let wrong = rudi.get("/?min=200&since=tomorrow&domain=a..b").unwrap();
+    assert_eq!(wrong.body.matches("this filter was left out").count(), 3);
+    let page = rudi.get(&format!("/entry/{id}")).unwrap();
+    for text in [
+        "To <bdi>carl@army.ml</bdi>",
+        "Subject: plan 1",
+        "192.0.2.7",
+        "of 100",
+    ] {
+        assert!(page.body.contains(text), "{text}: {}", page.body);
+    }
+    let done = decide(&mut rudi, &id, "release");
+    assert_eq!(done.status, 200);
+    assert!(done.body.contains("1 released"), "{}", done.body);
+    assert_eq!(state(&pages, &id), EntryState::Released);
+    assert_eq!(sink.deliveries().len(), 1);
+    let history = history(&pages, &id);
+    assert_eq!(history[1].0, EventKind::Released);
+    assert_eq!(history[1].1, "web rudi (127.0.0.1)");
+}
+
+#[test]
+fn a_dropped_entry_carries_its_reason() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let seal = rudi.get("/").unwrap().seal();
+    let fields = [
+        ("seal", seal.as_str()),
+        ("id", id.as_str()),
+        ("action", "drop"),
+    ];
+    let refused = rudi.post("/decide", &fields).unwrap();
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused.body.contains("Write why it is dropped first."),
+        "{}",
+        refused.body
+    );
+    assert_eq!(state(&pages, &id), EntryState::Held);
+    assert_eq!(decide(&mut rudi, &id, "drop").status, 200);
+    assert_eq!(state(&pages, &id), EntryState::Dropped);
+    let page = rudi.get(&format!("/entry/{id}")).unwrap();
+    assert!(page.body.contains("not ours"));
+    assert_eq!(sink.deliveries().len(), 0);
+}
+
+#[test]
+fn bulk_shows_a_preview_with_a_count_and_then_does_just_that() {
+    let (pages, sink) = pages();
+    let ids: Vec<EntryId> = (0..60)
+        .map(|n| {
+            held(
+                &pages,
+                n,
+                if n % 2 == 0 {
+                    "carl@army.ml"
+                } else {
+                    "dora@gmial.com"
+                },
+            )
+        })
+        .collect();
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let page = rudi.get("/?select=page").unwrap();
+    assert_eq!(page.body.matches(" checked>").count(), 50);
+    let seal = page.seal();
+    let three = [
+        ("seal", seal.as_str()),
+        ("action", "release"),
+        ("id", ids[0].as_str()),
+        ("id", ids[1].as_str()),
+        ("id", ids[2].as_str()),
+        ("id", ids[2].as_str()),
+    ];
+    let before = everything(&pages);
+    let preview = rudi.post("/bulk", &three).unwrap();
+    assert!(
+        preview.body.contains("3 entries. Nothing was done yet."),
+        "{}",
+        preview.body
+    );
+    assert!(preview.body.contains("Release 3"), "{}", preview.body);
+    assert_eq!(everything(&pages), before);
+    let done = rudi.post("/decide", &three).unwrap();
+    assert!(done.body.contains("3 released"), "{}", done.body);
+    assert_eq!(sink.deliveries().len(), 3);
+    // One of them is finished now: the others are done all the same.
+    let mixed = [
+        ("seal", seal.as_str()),
+        ("action", "release"),
+        ("id", ids[0].as_str()),
+        ("id", ids[3].as_str()),
+    ];
+    let done = rudi.post("/decide", &mixed).unwrap();
+    assert!(done.body.contains("1 released, 1 not"), "{}", done.body);
+    let all = [
+        ("seal", seal.as_str()),
+        ("action", "drop"),
+        ("all", "yes"),
+        ("query", "domain=gmial.com"),
+    ];
+    let preview = rudi.post("/bulk", &all).unwrap();
+    assert!(
+        preview.body.contains("28 entries. Nothing was done yet."),
+        "{}",
+        preview.body
+    );
+    assert_eq!(preview.body.matches("name=\"id\"").count(), 28);
+    let nothing = [("seal", seal.as_str()), ("action", "drop")];
+    assert_eq!(rudi.post("/bulk", &nothing).unwrap().status, 400);
+    let wrong = [
+        ("seal", seal.as_str()),
+        ("action", "drop"),
+        ("all", "yes"),
+        ("query", "min=x"),
+    ];
+    assert_eq!(rudi.post("/bulk", &wrong).unwrap().status, 400);
+}
+
+#[test]
+fn roles_are_enforced_by_the_server() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let admin_only = [
+        "/approvals/add",
+        "/approvals/remove",
+        &format!("/entry/{id}/approve"),
+    ];
+    for (name, refused) in [
+        (
+            "vera",
+            ["/bulk", "/decide"]
+                .iter()
+                .chain(&admin_only)
+                .copied()
+                .collect::<Vec<_>>(),
+        ),
+        ("rudi", admin_only.to_vec()),
+    ] {
+        let mut browser = pages.logged_in(name).unwrap();
+        let page = browser.get("/").unwrap();
+        let seal = page.seal();
+        assert_eq!(page.body.contains("Release selected"), name != "vera");
+        let before = everything(&pages);
+        for path in refused {
+            let fields = [
+                ("seal", seal.as_str()),
+                ("id", id.as_str()),
+                ("action", "release"),
+                ("recipient", "army.ml"),
+                ("life", "30"),
+                ("owner", "x"),
+                ("reason", "x"),
+                ("what", "address"),
+                ("who", "anybody"),
+            ];
+            let answer = browser.post(path, &fields).unwrap();
+            assert_eq!(answer.status, 403, "{name} {path}");
+            assert!(answer.body.contains("this takes a"), "{}", answer.body);
+        }
+        assert_eq!(everything(&pages), before);
+        let download = browser.get(&format!("/entry/{id}/message")).unwrap();
+        assert_eq!(download.status, if name == "vera" { 403 } else { 200 });
+    }
+    assert_eq!(sink.deliveries().len(), 0);
+}
+
+#[test]
+fn every_page_is_behind_the_login_and_every_form_behind_its_seal() {
+    let (pages, _sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let entry = format!("/entry/{id}");
+    let message = format!("/entry/{id}/message");
+    let approve = format!("/entry/{id}/approve");
+    let mut nobody = pages.browser();
+    for path in ["/", &entry, &message, "/approvals", "/audit"] {
+        let answer = nobody.get(path).unwrap();
+        assert_eq!(answer.status, 303, "{path}");
+        assert!(answer.header("location").starts_with("/login"), "{path}");
+        assert_eq!(answer.body, "");
+    }
+    let posts = [
+        "/bulk",
+        "/decide",
+        &approve,
+        "/approvals/add",
+        "/approvals/remove",
+        "/logout",
+    ];
+    let before = everything(&pages);
+    let mut anna = pages.logged_in("anna").unwrap();
+    let other = pages.logged_in("anna").unwrap().get("/").unwrap().seal();
+    for path in posts {
+        assert_eq!(
+            nobody.post(path, &[("id", id.as_str())]).unwrap().status,
+            403,
+            "{path}"
+        );
+        for seal in ["", "00", other.as_str(), &"0".repeat(64)] {
+            let fields = [("seal", seal), ("id", id.as_str()), ("action", "release")];
+            let answer = anna.post(path, &fields).unwrap();
+            assert_eq!(answer.status, 403, "{path} with {seal:?}");
+            assert!(
+                answer.body.contains("This form is too old"),
+                "{}",
+                answer.body
+            );
+        }
+    }
+    // Sent by a page of somebody else, with a seal that fits.
+    let seal = anna.get("/").unwrap().seal();
+    for header in [
+        ("Origin", "https://evil.example"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ] {
+        let mut anna = anna.clone();
+        anna.headers
+            .push((header.0.to_owned(), header.1.to_owned()));
+        let fields = [
+            ("seal", seal.as_str()),
+            ("id", id.as_str()),
+            ("action", "release"),
+        ];
+        assert_eq!(
+            anna.post("/decide", &fields).unwrap().status,
+            403,
+            "{header:?}"
+        );
+    }
+    assert_eq!(everything(&pages), before);
+}
+
+#[test]
+fn a_login_makes_a_new_session_and_logout_ends_it() {
+    let (pages, _sink) = pages();
+    let mut browser = pages.browser();
+    // Somebody put a cookie of theirs into this browser.
+    let planted = "a".repeat(64);
+    browser
+        .cookies
+        .insert("straymail".to_owned(), planted.clone());
+    let page = browser.get("/login?next=/audit").unwrap();
+    let fields = |password: &'static str| {
+        [
+            ("seal", page.seal()),
+            ("name", "anna".to_owned()),
+            ("password", password.to_owned()),
+            ("next", page.field("next")),
+        ]
+    };
+    let send = |browser: &mut Browser, fields: &[(&str, String)]| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        browser.post("/login", &fields).unwrap()
+    };
+    let wrong = send(&mut browser.clone(), &fields("wrong password"));
+    assert_eq!(wrong.status, 403);
+    assert!(wrong.body.contains("Name or password is wrong."));
+    let right = send(&mut browser, &fields(support::pages::PASSWORD));
+    assert_eq!((right.status, right.header("location")), (303, "/audit"));
+    let cookie = (right.headers.iter())
+        .find(|(name, value)| name == "set-cookie" && value.starts_with("straymail="))
+        .unwrap();
+    assert!(
+        cookie.1.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
+        "{}",
+        cookie.1
+    );
+    let session = browser.cookies["straymail"].clone();
+    assert_ne!(session, planted);
+    let mut thief = pages.browser();
+    thief.cookies.insert("straymail".to_owned(), planted);
+    assert_eq!(thief.get("/").unwrap().status, 303);
+    let seal = browser.get("/").unwrap().seal();
+    assert_eq!(
+        browser.post("/logout", &[("seal", &seal)]).unwrap().status,
+        303
+    );
+    let mut thief = pages.browser();
+    thief.cookies.insert("straymail".to_owned(), session);
+    assert_eq!(thief.get("/").unwrap().status, 303);
+    // A login form needs the cookie it came with.
+    let mut bare = pages.browser();
+    let seal = page.seal();
+    let fields = [
+        ("seal", seal.as_str()),
+        ("name", "anna"),
+        ("password", support::pages::PASSWORD),
+    ];
+    assert_eq!(bare.post("/login", &fields).unwrap().status, 403);
+    assert!(!bare.cookies.contains_key("straymail"));
+}
+
+#[test]
+fn a_removed_account_or_a_changed_password_ends_sessions_at_once() {
+    let (pages, _sink) = pages();
+    let mut anna = pages.logged_in("anna").unwrap();
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    assert_eq!(anna.get("/").unwrap().status, 200);
+    pages
+        .accounts
+        .set_password("anna", "another long password")
+        .unwrap();
+    pages.accounts.remove("rudi").unwrap();
+    assert_eq!(anna.get("/").unwrap().status, 303);
+    assert_eq!(rudi.get("/").unwrap().status, 303);
+}
+
+#[test]
+fn whoever_guesses_passwords_must_wait_and_learns_no_names() {
+    let (pages, _sink) = pages();
+    let mut guesser = pages.browser();
+    let mut answers = BTreeSet::new();
+    for n in 0..10 {
+        let seal = guesser.get("/login").unwrap().seal();
+        let name = if n % 2 == 0 {
+            "anna"
+        } else {
+            "no-such-account"
+        };
+        let fields = [
+            ("seal", seal.as_str()),
+            ("name", name),
+            ("password", "guess"),
+        ];
+        let answer = guesser.post("/login", &fields).unwrap();
+        answers.insert((
+            answer.status,
+            answer.body.contains("Name or password is wrong."),
+        ));
+    }
+    assert_eq!(answers, BTreeSet::from([(403, true)]));
+    let seal = guesser.get("/login").unwrap().seal();
+    let fields = [
+        ("seal", seal.as_str()),
+        ("name", "anna"),
+        ("password", support::pages::PASSWORD),
+    ];
+    let answer = guesser.post("/login", &fields).unwrap();
+    assert_eq!(answer.status, 429);
+    assert!(answer.body.contains("Too many wrong passwords"));
+}
+
+#[test]
+fn a_link_scanner_changes_nothing_and_uses_up_nothing() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let link = pages.link(&id, DAY).unwrap();
+    let before = everything(&pages);
+    let mut scanner = pages.browser();
+    for _ in 0..50 {
+        let page = scanner.get(&link).unwrap();
+        assert_eq!(page.status, 200);
+        assert!(
+            !page
+                .body
+                .contains("name=\"choice\" value=\"typed\" checked")
+        );
+        let head = scanner.head(&link).unwrap();
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+    }
+    // Some press the button, without the choice that only the sender can make.
+    for fields in [
+        vec![],
+        vec![("remember", "not")],
+        vec![("choice", "")],
+        vec![("choice", "other"), ("other", "")],
+        vec![("choice", "meant-7")],
+    ] {
+        let answer = scanner.post(&link, &fields).unwrap();
+        assert_eq!(answer.status, 422, "{fields:?}");
+    }
+    for method in ["OPTIONS", "PUT", "DELETE", "PATCH", "PROPFIND"] {
+        let host = pages.address;
+        let request =
+            format!("{method} {link} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = exchange(host, &request).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 405"), "{method}");
+    }
+    assert_eq!(everything(&pages), before);
+    assert_eq!(sink.deliveries().len(), 0);
+    let answer = scanner
+        .post(&link, &[("choice", "typed"), ("remember", "domain")])
+        .unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("It is on its way"), "{}", answer.body);
+    let decided = pages
+        .service
+        .quarantine()
+        .pending_decision(&id)
+        .unwrap()
+        .unwrap();
+    assert_eq!(decided.actor, "sender anna@example.org (link, 127.0.0.1)");
+    let approvals = pages.service.quarantine().approvals(false, now()).unwrap();
+    assert_eq!(approvals[0].recipient, "army.ml");
+}
+
+#[test]
+fn a_sender_corrects_cancels_or_writes_another_address() {
+    let (pages, _sink) = pages();
+    let quarantine = pages.service.quarantine();
+    let mut sender = pages.browser();
+    let first = held(&pages, 1, "carl@army.ml");
+    let link = pages.link(&first, DAY).unwrap();
+    let page = sender.get(&link).unwrap();
+    assert!(page.body.contains("army.m<mark>i</mark>l"), "{}", page.body);
+    assert_eq!(page.body.matches("<mark>").count(), 1);
+    sender.post(&link, &[("choice", "meant-0")]).unwrap();
+    let decided = quarantine.pending_decision(&first).unwrap().unwrap();
+    assert_eq!(decided.corrected.as_deref(), Some("carl@army.mil"));
+    let second = held(&pages, 2, "carl@army.ml");
+    let link = pages.link(&second, DAY).unwrap();
+    let wrong = sender
+        .post(&link, &[("choice", "other"), ("other", "a b@c\"><script>")])
+        .unwrap();
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.body.contains("is not an address"), "{}", wrong.body);
+    assert!(!wrong.body.contains("<script"), "{}", wrong.body);
+    sender
+        .post(&link, &[("choice", "other"), ("other", "dora@navy.mil")])
+        .unwrap();
+    let decided = quarantine.pending_decision(&second).unwrap().unwrap();
+    assert_eq!(decided.corrected.as_deref(), Some("dora@navy.mil"));
+    let third = held(&pages, 3, "carl@army.ml");
+    let link = pages.link(&third, DAY).unwrap();
+    let done = sender.post(&link, &[("choice", "cancel")]).unwrap();
+    assert!(done.body.contains("It was not sent"), "{}", done.body);
+    assert_eq!(state(&pages, &third), EntryState::Dropped);
+    // The link is used up.
+    for answer in [
+        sender.get(&link).unwrap(),
+        sender.post(&link, &[("choice", "typed")]).unwrap(),
+    ] {
+        assert_eq!(answer.status, 410);
+        assert!(
+            answer.body.contains("This was already decided"),
+            "{}",
+            answer.body
+        );
+    }
+}
+
+#[test]
+fn old_forged_and_foreign_links_say_what_is_wrong_with_them() {
+    let (pages, _sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let other = held(&pages, 2, "dora@army.ml");
+    let entry = pages.service.quarantine().detail(&id, now()).unwrap().entry;
+    let past = now() - jiff::SignedDuration::from_secs(5);
+    let expired = format!("/r/{}", pages.tokens.sign(&entry, past));
+    let good = pages.link(&id, DAY).unwrap();
+    let for_other = format!("/r/{other}{}", &good[13..]);
+    let cut = &good[..good.len() - 3];
+    let before = everything(&pages);
+    let mut browser = pages.browser();
+    for (link, status, text) in [
+        (expired.as_str(), 410, "This link has expired"),
+        (for_other.as_str(), 404, "This link does not work"),
+        (cut, 404, "not a whole link"),
+        ("/r/x", 404, "not a whole link"),
+        ("/r/%00%0a", 404, "not a whole link"),
+    ] {
+        for answer in [
+            browser.get(link).unwrap(),
+            browser.post(link, &[("choice", "typed")]).unwrap(),
+        ] {
+            assert_eq!(answer.status, status, "{link}");
+            assert!(answer.body.contains(text), "{link}: {}", answer.body);
+        }
+    }
+    // The same message handed in again: the notice about it has a new link.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(held(&pages, 1, "carl@army.ml"), id);
+    let outdated = browser.get(&good).unwrap();
+    assert_eq!(outdated.status, 410);
+    assert!(
+        outdated.body.contains("There is a newer link"),
+        "{}",
+        outdated.body
+    );
+    assert!(before.len() > 100);
+    for _ in 0..30 {
+        browser.get("/r/x").unwrap();
+    }
+    assert_eq!(browser.get("/r/x").unwrap().status, 429);
+}
+
+#[test]
+fn two_reviewers_at_once_have_one_outcome_and_a_clear_message() {
+    let (pages, sink) = pages();
+    for round in 0..10 {
+        let id = held(&pages, round, "carl@army.ml");
+        let barrier = Barrier::new(4);
+        let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (["rudi", "anna", "rudi", "anna"].iter().enumerate())
+                .map(|(n, name)| {
+                    let mut browser = pages.logged_in(name).unwrap();
+                    let (barrier, id) = (&barrier, &id);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let page = decide(&mut browser, id, if n < 2 { "release" } else { "drop" });
+                        (page.status, page.body)
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let done = answers.iter().filter(|(status, _)| *status == 200).count();
+        assert_eq!(done, 1, "{answers:?}");
+        for (status, body) in answers {
+            let told = body.contains("was released at")
+                || body.contains("was dropped at")
+                || body.contains("is being released");
+            assert!(status == 200 || (status == 409 && told), "{status} {body}");
+        }
+        let finished = state(&pages, &id);
+        let ends = history(&pages, &id);
+        let ends = ends
+            .iter()
+            .filter(|(kind, _)| matches!(kind, EventKind::Released | EventKind::Dropped));
+        assert_eq!(ends.count(), 1);
+        let delivered = sink.deliveries().len();
+        assert!(matches!(
+            finished,
+            EntryState::Released | EntryState::Dropped
+        ));
+        assert!(delivered <= round + 1);
+    }
+}
+
+#[test]
+fn reviewer_and_sender_at_once_have_one_outcome() {
+    let (pages, _sink) = pages();
+    for round in 0..10 {
+        let id = held(&pages, round, "carl@army.ml");
+        let link = pages.link(&id, DAY).unwrap();
+        let mut rudi = pages.logged_in("rudi").unwrap();
+        let mut sender = pages.browser();
+        let barrier = Barrier::new(2);
+        let (web, by_link) = std::thread::scope(|scope| {
+            let reviewer = scope.spawn(|| {
+                barrier.wait();
+                decide(&mut rudi, &id, "drop").status
+            });
+            let sender = scope.spawn(|| {
+                barrier.wait();
+                sender.post(&link, &[("choice", "cancel")]).unwrap().status
+            });
+            (reviewer.join().unwrap(), sender.join().unwrap())
+        });
+        match (web, by_link) {
+            (200, 409 | 410) | (409, 200) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(state(&pages, &id), EntryState::Dropped);
+    }
+}
+
+#[test]
+fn a_double_click_decides_once() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    assert_eq!(decide(&mut rudi, &id, "release").status, 200);
+    let again = decide(&mut rudi, &id, "release");
+    assert_eq!(again.status, 409);
+    assert!(again.body.contains("was released at"), "{}", again.body);
+    assert_eq!(sink.deliveries().len(), 1);
+    let id = held(&pages, 2, "carl@army.ml");
+    let link = pages.link(&id, DAY).unwrap();
+    let mut sender = pages.browser();
+    assert_eq!(
+        sender.post(&link, &[("choice", "typed")]).unwrap().status,
+        200
+    );
+    let again = sender.post(&link, &[("choice", "typed")]).unwrap();
+    assert_eq!(again.status, 410);
+    assert!(again.body.contains("is about to be sent"), "{}", again.body);
+}
+
+#[test]
+fn a_reviewer_sees_what_the_sender_decided() {
+    let (pages, _sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let decision = Decision {
+        choice: Choice::Correct("carl@army.mil".to_owned()),
+        remember: Remember::Not,
+    };
+    pages
+        .service
+        .quarantine()
+        .decide(&id, &decision, "sender x", now())
+        .unwrap();
+    let page = pages
+        .logged_in("vera")
+        .unwrap()
+        .get(&format!("/entry/{id}"))
+        .unwrap();
+    assert!(
+        page.body
+            .contains("send to carl@army.mil instead, by sender x"),
+        "{}",
+        page.body
+    );
+}
+
+#[test]
+fn a_vanished_message_file_is_said_and_the_entry_can_be_dropped() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let entry = pages.service.quarantine().detail(&id, now()).unwrap().entry;
+    let spool = pages.service.quarantine().settings().dir.join("spool");
+    std::fs::remove_file(spool.join(&entry.message.key)).unwrap();
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let page = rudi.get(&format!("/entry/{id}")).unwrap();
+    assert_eq!(page.status, 200);
+    assert!(
+        page.body
+            .contains("is gone; it cannot be released, drop the entry"),
+        "{}",
+        page.body
+    );
+    assert!(!page.body.contains("Download"));
+    let failed = decide(&mut rudi, &id, "release");
+    assert_eq!(failed.status, 409);
+    assert!(failed.body.contains("is gone"), "{}", failed.body);
+    assert_ne!(
+        rudi.get(&format!("/entry/{id}/message")).unwrap().status,
+        200
+    );
+    assert_eq!(sink.deliveries().len(), 0);
+    assert_eq!(decide(&mut rudi, &id, "drop").status, 200);
+}
+
+#[test]
+fn an_admin_approves_and_removes_an_approval() {
+    let (pages, _sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let mut anna = pages.logged_in("anna").unwrap();
+    let page = anna.get(&format!("/entry/{id}")).unwrap();
+    let seal = page.seal();
+    let fields = [
+        ("seal", seal.as_str()),
+        ("what", "domain"),
+        ("who", "sender"),
+        ("life", "90"),
+        ("reason", "our office in Bamako"),
+    ];
+    let done = anna.post(&format!("/entry/{id}/approve"), &fields).unwrap();
+    assert!(
+        done.body
+            .contains("Approved: from anna@example.org to army.ml, until "),
+        "{}",
+        done.body
+    );
+    let fields = [
+        ("seal", seal.as_str()),
+        ("recipient", "*@army.ml"),
+        ("sender", ""),
+        ("life", "ever"),
+        ("owner", "anna"),
+        ("reason", "why not"),
+    ];
+    let wrong = anna.post("/approvals/add", &fields).unwrap();
+    assert_eq!(wrong.status, 400);
+    assert!(
+        wrong
+            .body
+            .contains("needs no wildcard; did you mean army.ml?"),
+        "{}",
+        wrong.body
+    );
+    let fields = fields.map(|field| {
+        if field.0 == "recipient" {
+            ("recipient", ".ml")
+        } else {
+            field
+        }
+    });
+    assert_eq!(anna.post("/approvals/add", &fields).unwrap().status, 200);
+    let approvals = pages.service.quarantine().approvals(false, now()).unwrap();
+    assert_eq!(approvals.len(), 2);
+    assert_eq!(
+        (approvals[0].recipient.as_str(), approvals[0].expires_at),
+        (".ml", None)
+    );
+    let fields = [("seal", seal.as_str()), ("id", approvals[0].id.as_str())];
+    let done = anna.post("/approvals/remove", &fields).unwrap();
+    assert!(
+        done.body.contains("Removed: from anybody to .ml."),
+        "{}",
+        done.body
+    );
+    assert_eq!(anna.post("/approvals/remove", &fields).unwrap().status, 404);
+    let audit = anna.get("/audit?kind=approval-removed").unwrap();
+    assert!(
+        audit.body.contains("web anna (127.0.0.1)"),
+        "{}",
+        audit.body
+    );
+}
+
+#[test]
+fn every_answer_forbids_what_no_page_needs() {
+    let (pages, _sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let link = pages.link(&id, DAY).unwrap();
+    for path in [
+        "/",
+        "/login",
+        "/nowhere",
+        "/style.css",
+        &link,
+        &format!("/entry/{id}/message"),
+    ] {
+        let page = rudi.get(path).unwrap();
+        let policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+        assert_eq!(page.header("content-security-policy"), policy, "{path}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(page.header("referrer-policy"), "no-referrer", "{path}");
+        let cache = if path == "/style.css" {
+            "max-age=3600"
+        } else {
+            "no-store"
+        };
+        assert_eq!(page.header("cache-control"), cache, "{path}");
+    }
+    let download = rudi.get(&format!("/entry/{id}/message")).unwrap();
+    assert_eq!(download.header("content-type"), "application/octet-stream");
+    assert_eq!(
+        download.header("content-disposition"),
+        "attachment; filename=\"message.eml\""
+    );
+    assert!(download.octets.ends_with(b"\r\nThe body.\r\n"));
+}
+
+#[test]
+fn a_name_that_was_made_to_lead_here_is_turned_away() {
+    let (pages, _sink) = pages();
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    for (host, status) in [
+        ("evil.example", 421),
+        ("evil.example:8890", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("localhost", 200),
+        ("localhost:1234", 200),
+        ("127.0.0.1", 200),
+    ] {
+        rudi.headers = vec![("Host".to_owned(), host.to_owned())];
+        assert_eq!(rudi.get("/").unwrap().status, status, "{host}");
+    }
+}
+
+#[test]
+fn only_a_listed_proxy_vouches_for_an_account() {
+    let sink = Sink::start().unwrap();
+    let settings = |proxies: &[&str]| ReviewSettings {
+        public_url: Some(PublicUrl::parse("https://mail.example.org").unwrap()),
+        trusted_proxies: proxies.iter().map(|net| net.parse().unwrap()).collect(),
+        user_header: Some("x-remote-user".to_owned()),
+        ..ReviewSettings::default()
+    };
+    let vouch = |pages: &Pages, name: &str| {
+        let mut browser = pages.browser();
+        browser.headers = vec![
+            ("Host".to_owned(), "mail.example.org".to_owned()),
+            ("X-Remote-User".to_owned(), name.to_owned()),
+            (
+                "X-Forwarded-For".to_owned(),
+                "203.0.113.9, 198.51.100.7".to_owned(),
+            ),
+        ];
+        browser
+    };
+    let unlisted = Pages::start(settings(&["192.0.2.0/24"]), sink.port()).unwrap();
+    unlisted.account("anna", AccountRole::Admin).unwrap();
+    assert_eq!(vouch(&unlisted, "anna").get("/").unwrap().status, 303);
+    let pages = Pages::start(settings(&["127.0.0.1/32"]), sink.port()).unwrap();
+    pages
+        .accounts
+        .add("anna", AccountRole::Reviewer, None)
+        .unwrap();
+    let id = held(&pages, 1, "carl@army.ml");
+    let mut anna = vouch(&pages, "Anna");
+    assert_eq!(anna.get("/").unwrap().status, 200);
+    assert_eq!(decide(&mut anna, &id, "release").status, 200);
+    assert_eq!(history(&pages, &id)[1].1, "web anna (198.51.100.7)");
+    let stranger = vouch(&pages, "berta").get("/").unwrap();
+    assert_eq!(stranger.status, 403);
+    assert!(
+        stranger.body.contains("there is no such account"),
+        "{}",
+        stranger.body
+    );
+    // Cookies of an encrypted site stay on it.
+    let login = vouch(&unlisted, "anna").get("/login").unwrap();
+    let cookie = login.header("set-cookie");
+    assert!(cookie.starts_with("__Host-straymail-login="), "{cookie}");
+    assert!(
+        cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{cookie}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_listens_beyond_this_host_without_a_listed_proxy() {
+    let (pages, _sink) = tokio::task::spawn_blocking(pages).await.unwrap();
+    let settings = ReviewSettings {
+        listen: Some(Listen::Inet(([0, 0, 0, 0], 0).into())),
+        ..ReviewSettings::default()
+    };
+    let opened = Review::open(settings, pages.service.clone(), pages.tokens.clone()).await;
+    let error = opened.err().unwrap().to_string();
+    assert!(
+        error.ends_with("list the proxies that may in review.trusted_proxies"),
+        "{error}"
+    );
+}
+
+#[test]
+fn hostile_requests_are_bounded() {
+    let (pages, _sink) = pages();
+    let host = pages.address;
+    let line = format!("GET / HTTP/1.1\r\nHost: {host}\r\n");
+    let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    let answer = exchange(host, &format!("{line}{many}\r\n")).unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 431"),
+        "{:?}",
+        String::from_utf8_lossy(&answer)
+    );
+    let long = "a".repeat(200 * 1024);
+    let answer = exchange(host, &format!("{line}X: {long}\r\n\r\n"));
+    assert!(answer.map_or(true, |answer| answer.starts_with(b"HTTP/1.1 431")));
+    let answer = exchange(host, "\x16\x03\x01 not http\r\n\r\n").unwrap();
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"));
+    let mut browser = pages.browser();
+    let big = "a".repeat(100 * 1024);
+    let page = browser.get("/login").unwrap();
+    let seal = page.seal();
+    let fields = [("seal", seal.as_str()), ("name", big.as_str())];
+    assert_eq!(browser.post("/login", &fields).unwrap().status, 400);
+    // Still there for everybody else.
+    assert_eq!(
+        pages.logged_in("rudi").unwrap().get("/").unwrap().status,
+        200
+    );
+}
+
+#[test]
+fn the_list_pages_through_many_entries_without_gap_or_repeat() {
+    let (pages, _sink) = pages();
+    let ids: BTreeSet<String> = (0..120)
+        .map(|n| held(&pages, n, "carl@army.ml").to_string())
+        .collect();
+    let mut vera = pages.logged_in("vera").unwrap();
+    let mut seen = BTreeSet::new();
+    for page in 1..=3 {
+        let body = vera.get(&format!("/?page={page}")).unwrap().body;
+        for part in body.split("href=\"/entry/").skip(1) {
+            assert!(seen.insert(part[..10].to_owned()), "{part}");
+        }
+    }
+    assert_eq!(seen, ids);
+    let beyond = vera.get("/?page=99999999999999999999").unwrap();
+    assert!(beyond.body.contains("page 1 of 3"));
+    assert!(vera.get("/?page=77").unwrap().body.contains("page 3 of 3"));
+}
+
+#[test]
+fn no_template_turns_escaping_off() {
+    let mut read = 0;
+    for folder in ["templates/review", "templates/confirm"] {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for word in [
+                "|safe",
+                "| safe",
+                "|escape",
+                "<script",
+                "style=",
+                " onclick",
+                "javascript:",
+            ] {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+            read += 1;
+        }
+    }
+    assert!(read > 8);
+}
