@@ -217,6 +217,59 @@ fn restart_under_load_by_takeover_costs_no_451_and_without_it_they_are_counted()
     current.context("no daemon")?.stop()
 }
 
+/// Whoever has connected is served, also if the old instance had not accepted them yet.
+#[test]
+fn takeover_resets_no_waiting_connection() -> Result<()> {
+    const TAKEOVERS: usize = 15;
+    let (_directory, settings) = bench()?;
+    let socket = settings.directory.join("milter.sock");
+    let mut current = Daemon::start(&settings)?;
+    let stop = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    let failures = thread::scope(|scope| -> Result<Vec<String>> {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        match MilterClient::session(&socket, "alice@army.mil", &["b@navy.mil"]) {
+                            Ok(_) => drop(served.fetch_add(1, Ordering::Relaxed)),
+                            Err(error) => failures.push(format!("{error:#}")),
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        let mut replace = || -> Result<()> {
+            let inode = || fs::metadata(&socket).map(|m| std::os::unix::fs::MetadataExt::ino(&m));
+            let before = inode()?;
+            let new = Daemon::spawn(&settings)?;
+            wait_for("the new instance to take the socket", || {
+                Ok((inode()? != before).then_some(()))
+            })?;
+            std::mem::replace(&mut current, new).stop()
+        };
+        let replaced = (0..TAKEOVERS).try_for_each(|_| replace());
+        stop.store(true, Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for client in clients {
+            let of_one = client
+                .join()
+                .map_err(|_| anyhow::anyhow!("a client panicked"))?;
+            failures.extend(of_one);
+        }
+        replaced.map(|()| failures)
+    })?;
+    println!("{TAKEOVERS} takeovers, {served:?} sessions served");
+    ensure!(
+        failures.is_empty(),
+        "{} failed: {failures:?}",
+        failures.len()
+    );
+    current.stop()
+}
+
 /// Every message has its own wrong recipient, so that each can be accounted for.
 #[test]
 fn kill_9_under_load_leaks_nothing_and_loses_nothing() -> Result<()> {

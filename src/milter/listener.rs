@@ -28,6 +28,9 @@ use crate::policy::Role;
 /// does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Most connections that wait to be accepted on a TCP port.
+const BACKLOG: usize = 1024;
+
 /// How long a new connection may stay silent. MTAs speak first and at once; port scanners and
 /// health checks do not.
 const FIRST_BYTE: Duration = Duration::from_secs(30);
@@ -106,15 +109,19 @@ enum Door {
     Closed,
 }
 
-/// A UNIX socket with its file, which is removed on close unless another instance has put its
-/// own there.
+/// A UNIX socket and its file.
 struct BoundUnix {
     listener: UnixListener,
+    name: SocketFile,
+}
+
+/// The file of a UNIX socket, removed on drop unless another instance has put its own there.
+struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
 
-impl Drop for BoundUnix {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
@@ -122,9 +129,29 @@ impl Drop for BoundUnix {
     }
 }
 
+/// One more that is open; one less when dropped.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(open: &Arc<watch::Sender<usize>>) -> Counted {
+        open.send_modify(|open| *open += 1);
+        Counted(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
 /// An open listener.
 pub struct Listener {
     door: Door,
+    /// Connections that were waiting when the door was closed.
+    last: Vec<Stream>,
+    /// Until the door is closed, more connections may come out of it.
+    door_open: Option<Counted>,
     pause: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     open: Arc<watch::Sender<usize>>,
@@ -137,8 +164,9 @@ impl Listener {
     /// A UNIX socket is bound beside its place and renamed over it, so that a new instance
     /// takes over from a running one without a moment in which connecting fails.
     ///
-    /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the connections not yet closed; `on_error` hears
-    /// of every connection that could not be accepted.
+    /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the doors and
+    /// connections not yet closed; `on_error` hears of every connection that could not be
+    /// accepted.
     ///
     /// # Errors
     /// When the socket cannot be bound or its file not be set up.
@@ -164,6 +192,8 @@ impl Listener {
         };
         Ok(Listener {
             door,
+            last: Vec::new(),
+            door_open: Some(Counted::new(&open)),
             pause: None,
             stop: Box::pin(async move {
                 // An error means the sender is gone, which is a stop as well.
@@ -172,6 +202,29 @@ impl Listener {
             open,
             on_error: Box::new(on_error),
         })
+    }
+
+    /// Closes the door, and lets in who already stands before it: the kernel would reset those
+    /// connections, which an MTA answers with a 451.
+    fn close(&mut self) {
+        let waiting: Vec<io::Result<Wire>> = match std::mem::replace(&mut self.door, Door::Closed) {
+            Door::Unix(bound) => {
+                // First the name, so that nobody comes after the last.
+                let BoundUnix { listener, name } = bound;
+                drop(name);
+                waiting_unix(listener)
+            }
+            Door::Inet(listener) => waiting_inet(listener),
+            // systemd keeps the socket, and with it whoever waits there, for the next instance.
+            Door::Passed(_) | Door::Closed => Vec::new(),
+        };
+        for wire in waiting {
+            match wire {
+                Ok(wire) => self.last.push(Stream::new(wire, &self.open)),
+                Err(error) => (self.on_error)(&error),
+            }
+        }
+        self.door_open = None;
     }
 
     /// Returns the TCP address in use, which tells the port when 0 was asked for.
@@ -224,9 +277,55 @@ fn bind_unix(path: &Path, mode: u32, gid: Option<u32>) -> io::Result<BoundUnix> 
     })?;
     Ok(BoundUnix {
         listener,
-        path: path.to_owned(),
-        inode,
+        name: SocketFile {
+            path: path.to_owned(),
+            inode,
+        },
     })
+}
+
+/// Accepts whoever waits at this moment, as the kernel knows it and not as the runtime has
+/// heard of it so far.
+fn waiting_unix(listener: UnixListener) -> Vec<io::Result<Wire>> {
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    waiting(|| {
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream).map(Wire::Unix)
+    })
+}
+
+/// As [`waiting_unix`].
+fn waiting_inet(listener: TcpListener) -> Vec<io::Result<Wire>> {
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    waiting(|| {
+        let (stream, _) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        TcpStream::from_std(stream).map(Wire::Inet)
+    })
+}
+
+fn waiting(mut accept: impl FnMut() -> io::Result<Wire>) -> Vec<io::Result<Wire>> {
+    let mut waiting = Vec::new();
+    // On a TCP port that a new instance shares, clients keep coming: no more than fit the queue.
+    while waiting.len() < BACKLOG {
+        match accept() {
+            Ok(wire) => waiting.push(Ok(wire)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // A client that vanished while waiting costs nothing.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                waiting.push(Err(error));
+                break;
+            }
+        }
+    }
+    waiting
 }
 
 fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
@@ -240,7 +339,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(1024)?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
 }
 
@@ -266,7 +365,10 @@ impl indymilter::Listener for Listener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         loop {
             if !matches!(self.door, Door::Closed) && self.stop.as_mut().poll(cx).is_ready() {
-                self.door = Door::Closed;
+                self.close();
+            }
+            if let Some(stream) = self.last.pop() {
+                return Poll::Ready(Ok(stream));
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -288,7 +390,7 @@ impl indymilter::Listener for Listener {
                 }),
             };
             match accepted {
-                Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, Arc::clone(&self.open)))),
+                Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, &self.open))),
                 Err(error) => {
                     (self.on_error)(&error);
                     // A client that vanished while waiting costs nothing; a shortage of
@@ -312,25 +414,18 @@ pub struct Stream {
     wire: Wire,
     /// Ends a connection that never says anything; gone with the first byte.
     silence: Option<Pin<Box<Sleep>>>,
-    open: Arc<watch::Sender<usize>>,
+    _counted: Counted,
 }
 
 impl Stream {
-    fn new(wire: Wire, open: Arc<watch::Sender<usize>>) -> Stream {
-        open.send_modify(|open| *open += 1);
+    fn new(wire: Wire, open: &Arc<watch::Sender<usize>>) -> Stream {
         Stream {
             wire,
             silence: Some(Box::pin(tokio::time::sleep_until(
                 Instant::now() + FIRST_BYTE,
             ))),
-            open,
+            _counted: Counted::new(open),
         }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.open.send_modify(|open| *open = open.saturating_sub(1));
     }
 }
 
