@@ -1,16 +1,20 @@
-//! The notice that tells a sender which recipient is held, and how to decide.
+//! What a sender is told: that a recipient is held and how to decide, or that its time is over.
 //!
 //! Pure composition: facts in, an RFC 5322 message out. The texts come from templates an
 //! admin can replace; what strangers wrote (addresses, subject) is escaped before it gets
 //! there, and once more as HTML by the template engine. A notice goes to the sender alone, so
 //! it may name the held recipient; it says it is automatic (RFC 3834), so that nothing answers.
 
+mod bounce;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding as _};
 use jiff::Timestamp;
-use minijinja::{Environment, context};
+use minijinja::{Environment, Value, context};
+
+pub use bounce::{Bounce, NeverBounced};
 
 /// How notices are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +22,10 @@ pub struct NoticeSettings {
     /// Address the notices come from and replies go to, `straymail@example.org`. Without one
     /// no notices are sent.
     pub from: Option<String>,
-    /// Directory with a `notice.txt` and a `notice.html` in place of the built-in ones.
+    /// Directory with templates in place of the built-in ones: `notice`, `ended` and `digest`,
+    /// each as `.txt` and `.html`; of the last two, what is missing is built in.
     pub templates: Option<PathBuf>,
-    /// Most notices to one sender in an hour; further ones wait.
+    /// Most notices to one sender in an hour; further entries go into one digest an hour.
     pub per_hour: u32,
 }
 
@@ -86,18 +91,47 @@ pub enum NoticeError {
     /// A template is wrong.
     #[error("the template does not work")]
     Template(#[from] minijinja::Error),
-    /// The first line of the text template is not the subject.
-    #[error("notice.txt must begin with a line \"Subject: ...\" and an empty line")]
-    NoSubject,
+    /// The first line of a text template is not the subject.
+    #[error("{0}.txt must begin with a line \"Subject: ...\" and an empty line")]
+    NoSubject(&'static str),
     /// An address cannot stand in a header.
     #[error("{0:?} cannot be written to")]
     Address(String),
 }
 
-/// The texts of a notice.
+/// The texts of all that senders are told.
 #[derive(Debug)]
 pub struct Templates {
     texts: Environment<'static>,
+}
+
+/// A name with its built-in text and HTML.
+type BuiltIn = (&'static str, &'static str, &'static str);
+
+macro_rules! built_in {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../templates/notice/", $name, ".en.txt")),
+            include_str!(concat!("../templates/notice/", $name, ".en.html")),
+        )
+    };
+}
+
+/// One recipient is held.
+const NOTICE: BuiltIn = built_in!("notice");
+/// The time of one recipient is over.
+const ENDED: BuiltIn = built_in!("ended");
+/// Several messages are held.
+const DIGEST: BuiltIn = built_in!("digest");
+
+/// One of the messages in a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What to write into the reply to mean this one.
+    pub id: String,
+    /// What a notice would tell.
+    pub facts: Facts,
 }
 
 impl Templates {
@@ -106,55 +140,68 @@ impl Templates {
     /// # Errors
     /// None in a release: a test renders them.
     pub fn built_in() -> Result<Templates, NoticeError> {
-        Templates::new(
-            include_str!("../templates/notice/en.txt").to_owned(),
-            include_str!("../templates/notice/en.html").to_owned(),
-        )
+        Templates::new(|_, built_in| Ok(built_in.to_owned()))
     }
 
-    /// Reads `notice.txt` and `notice.html` in `dir`.
+    /// Reads the templates in `dir`; an `ended` or `digest` that is not there is built in.
     ///
     /// # Errors
-    /// A file is missing or its template is wrong.
+    /// A file does not read or its template is wrong.
     pub fn load(dir: &Path) -> Result<Templates, NoticeError> {
-        let read = |name| {
+        Templates::new(|name, built_in| {
             let path = dir.join(name);
-            fs::read_to_string(&path).map_err(|source| NoticeError::Unreadable { path, source })
-        };
-        Templates::new(read("notice.txt")?, read("notice.html")?)
+            match fs::read_to_string(&path) {
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && !name.starts_with(NOTICE.0) =>
+                {
+                    Ok(built_in.to_owned())
+                }
+                read => read.map_err(|source| NoticeError::Unreadable { path, source }),
+            }
+        })
     }
 
-    fn new(text: String, html: String) -> Result<Templates, NoticeError> {
+    fn new(
+        text: impl Fn(&str, &'static str) -> Result<String, NoticeError>,
+    ) -> Result<Templates, NoticeError> {
         let mut texts = Environment::new();
         texts.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        // The names decide about escaping: `.html` is, `.txt` is not.
-        texts.add_template_owned("notice.txt", text)?;
-        texts.add_template_owned("notice.html", html)?;
+        for (name, plain, html) in [NOTICE, ENDED, DIGEST] {
+            // The names decide about escaping: `.html` is, `.txt` is not.
+            for (name, built_in) in [
+                (format!("{name}.txt"), plain),
+                (format!("{name}.html"), html),
+            ] {
+                let text = text(&name, built_in)?;
+                texts.add_template_owned(name, text)?;
+            }
+        }
         let templates = Templates { texts };
         // A wrong template must show at the start, not with the first held message.
-        templates.render(&Facts::example())?;
+        let example = Facts::example();
+        templates.render(NOTICE, example.value(""))?;
+        templates.render(ENDED, example.value(""))?;
+        templates.render(
+            DIGEST,
+            context! { held => vec![example.value("7Q2M7Q2M7Q")] },
+        )?;
         Ok(templates)
     }
 
     /// Returns subject, text and HTML.
-    fn render(&self, facts: &Facts) -> Result<(String, String, String), NoticeError> {
-        let facts = context! {
-            recipient => facts.recipient.clone(),
-            suggestion => facts.suggestion.clone(),
-            marked => facts.marked.clone(),
-            why => facts.why.clone(),
-            subject => facts.subject.clone(),
-            sent_at => facts.sent_at.clone(),
-            link => facts.link.clone(),
-            until => facts.until.clone(),
-            ending => facts.ending.clone(),
-        };
-        let text = self.texts.get_template("notice.txt")?.render(&facts)?;
-        let html = self.texts.get_template("notice.html")?.render(&facts)?;
-        let (first, text) = text.split_once('\n').ok_or(NoticeError::NoSubject)?;
+    fn render(
+        &self,
+        (name, _, _): BuiltIn,
+        facts: Value,
+    ) -> Result<(String, String, String), NoticeError> {
+        let template = |ending| self.texts.get_template(&format!("{name}{ending}"));
+        let text = template(".txt")?.render(&facts)?;
+        let html = template(".html")?.render(&facts)?;
+        let (first, text) = text.split_once('\n').ok_or(NoticeError::NoSubject(name))?;
         let subject = first
             .strip_prefix("Subject:")
-            .ok_or(NoticeError::NoSubject)?;
+            .ok_or(NoticeError::NoSubject(name))?;
         Ok((
             subject.trim().to_owned(),
             text.trim_start().to_owned(),
@@ -162,30 +209,117 @@ impl Templates {
         ))
     }
 
-    /// Returns the notice as a message with CRLF line ends.
+    /// Returns the notice that a recipient is held, as a message with CRLF line ends.
     ///
     /// # Errors
     /// The template fails on these facts, or an address cannot stand in a header.
     pub fn compose(&self, header: &Header<'_>, facts: &Facts) -> Result<Vec<u8>, NoticeError> {
-        for address in [header.from, header.to, header.id] {
+        header.mail(self.render(NOTICE, facts.value(""))?)
+    }
+
+    /// Returns the notice that the time of a recipient is over.
+    ///
+    /// # Errors
+    /// As [`Templates::compose`].
+    pub fn compose_ended(
+        &self,
+        header: &Header<'_>,
+        facts: &Facts,
+    ) -> Result<Vec<u8>, NoticeError> {
+        header.mail(self.render(ENDED, facts.value(""))?)
+    }
+
+    /// Returns the notice that several messages are held.
+    ///
+    /// # Errors
+    /// As [`Templates::compose`]; there must be at least one.
+    pub fn compose_digest(
+        &self,
+        header: &Header<'_>,
+        items: &[Item],
+    ) -> Result<Vec<u8>, NoticeError> {
+        let held: Vec<Value> = (items.iter())
+            .map(|item| item.facts.value(&item.id))
+            .collect();
+        header.mail(self.render(DIGEST, context! { held })?)
+    }
+
+    /// Returns the report that a recipient's mail is not going to be delivered (RFC 3464).
+    ///
+    /// # Errors
+    /// As [`Templates::compose`].
+    pub fn compose_bounce(
+        &self,
+        header: &Header<'_>,
+        facts: &Facts,
+        bounce: &Bounce<'_>,
+    ) -> Result<Vec<u8>, NoticeError> {
+        let (subject, text, _) = self.render(ENDED, facts.value(""))?;
+        let parts = bounce.parts(&text);
+        let kind = "report; report-type=delivery-status";
+        header.compose("Mail Delivery System", &subject, kind, &parts)
+    }
+}
+
+/// One part of a message: its header fields and its content, both with CRLF line ends.
+struct Part {
+    header: String,
+    content: String,
+}
+
+impl Part {
+    /// A part in base64: any octets, and lines that fit.
+    fn encoded(kind: &str, octets: &[u8]) -> Part {
+        let mut content = String::new();
+        for line in Base64::encode_string(octets).as_bytes().chunks(76) {
+            content.extend(line.iter().map(|byte| char::from(*byte)));
+            content.push_str("\r\n");
+        }
+        Part {
+            header: format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n"),
+            content,
+        }
+    }
+}
+
+impl Header<'_> {
+    fn mail(
+        &self,
+        (subject, text, html): (String, String, String),
+    ) -> Result<Vec<u8>, NoticeError> {
+        let part = |kind: &str, text: &str| {
+            let kind = format!("text/{kind}; charset=utf-8");
+            Part::encoded(&kind, text.replace('\n', "\r\n").as_bytes())
+        };
+        let parts = [part("plain", &text), part("html", &html)];
+        self.compose("straymail", &subject, "alternative", &parts)
+    }
+
+    fn compose(
+        &self,
+        name: &str,
+        subject: &str,
+        kind: &str,
+        parts: &[Part],
+    ) -> Result<Vec<u8>, NoticeError> {
+        for address in [self.from, self.to, self.id] {
             if !address.bytes().all(|b| (b'!'..=b'~').contains(&b)) {
                 return Err(NoticeError::Address(address.to_owned()));
             }
         }
-        let (subject, text, html) = self.render(facts)?;
-        let host = host(header.from);
+        let host = host(self.from);
         // The id is unique and unguessable, so no part can hold the boundary by accident.
-        let boundary = format!("=_{}", header.id.get(..40).unwrap_or(header.id));
-        let date = jiff::fmt::rfc2822::to_string(&header.date.to_zoned(jiff::tz::TimeZone::UTC))
+        let boundary = format!("=_{}", self.id.get(..40).unwrap_or(self.id));
+        let date = jiff::fmt::rfc2822::to_string(&self.date.to_zoned(jiff::tz::TimeZone::UTC))
             .unwrap_or_default();
-        let about = match header.about {
+        let about = match self.about {
             Some(id) if id.bytes().all(|b| (b'!'..=b'~').contains(&b)) => {
                 format!("References: {id}\r\n")
             }
             _ => String::new(),
         };
         let mut out = format!(
-            "From: straymail <{from}>\r\n\
+            "From: {name} <{from}>\r\n\
              To: <{to}>\r\n\
              Subject: {subject}\r\n\
              Date: {date}\r\n\
@@ -194,22 +328,18 @@ impl Templates {
              Auto-Submitted: auto-generated\r\n\
              X-Auto-Response-Suppress: All\r\n\
              MIME-Version: 1.0\r\n\
-             Content-Type: multipart/alternative; boundary=\"{boundary}\"\r\n\r\n",
-            from = header.from,
-            to = header.to,
-            subject = encoded_words(&subject),
-            id = header.id,
+             Content-Type: multipart/{kind};\r\n boundary=\"{boundary}\"\r\n\r\n",
+            from = self.from,
+            to = self.to,
+            subject = encoded_words(subject),
+            id = self.id,
         );
-        for (kind, part) in [("plain", text), ("html", html)] {
+        for part in parts {
             out.push_str(&format!(
-                "--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\n\
-                 Content-Transfer-Encoding: base64\r\n\r\n"
+                "--{boundary}\r\n{}\r\n{}\r\n",
+                part.header,
+                part.content.trim_end_matches("\r\n")
             ));
-            let encoded = Base64::encode_string(part.replace('\n', "\r\n").as_bytes());
-            for line in encoded.as_bytes().chunks(76) {
-                out.extend(line.iter().map(|byte| char::from(*byte)));
-                out.push_str("\r\n");
-            }
         }
         out.push_str(&format!("--{boundary}--\r\n"));
         Ok(out.into_bytes())
@@ -217,6 +347,22 @@ impl Templates {
 }
 
 impl Facts {
+    /// Returns what a template sees; `id` is for digests.
+    fn value(&self, id: &str) -> Value {
+        context! {
+            id => id,
+            recipient => self.recipient.clone(),
+            suggestion => self.suggestion.clone(),
+            marked => self.marked.clone(),
+            why => self.why.clone(),
+            subject => self.subject.clone(),
+            sent_at => self.sent_at.clone(),
+            link => self.link.clone(),
+            until => self.until.clone(),
+            ending => self.ending.clone(),
+        }
+    }
+
     /// Facts that try every branch of a template.
     fn example() -> Facts {
         Facts {
@@ -304,6 +450,44 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("https://mail.example/d/x"));
+    }
+
+    #[test]
+    fn digest_names_every_message_with_its_id() {
+        let header = Header {
+            from: "straymail@site.example",
+            to: "anna@site.example",
+            id: "T0ken",
+            about: None,
+            date: Timestamp::UNIX_EPOCH,
+        };
+        let item = |id: &str, recipient: &str| Item {
+            id: id.to_owned(),
+            facts: Facts {
+                recipient: recipient.to_owned(),
+                subject: Some("<script>".into()),
+                ..Facts::example()
+            },
+        };
+        let items = [
+            item("7Q2M000000", "carl@army.ml"),
+            item("AB12000000", "dora@navy.ml"),
+        ];
+        let templates = Templates::built_in().unwrap();
+        let bytes = templates.compose_digest(&header, &items).unwrap();
+        let mail = MessageParser::default().parse(&bytes).unwrap();
+        assert_eq!(mail.subject(), Some("Not sent yet: 2 of your mails"));
+        let text = mail.body_text(0).unwrap();
+        for part in [
+            "7Q2M000000",
+            "carl@army.ml",
+            "AB12000000",
+            "dora@navy.ml",
+            "send all",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!mail.body_html(0).unwrap().contains("<script"));
     }
 
     #[test]

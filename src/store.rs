@@ -10,7 +10,9 @@ mod audit;
 mod decision;
 mod entry;
 mod id;
+mod letter;
 mod notice;
+mod overdue;
 mod schema;
 mod status;
 
@@ -30,6 +32,8 @@ pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
 pub use decision::PendingDecision;
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};
+pub use letter::{Letter, NewLetter};
+pub use overdue::Passage;
 pub use status::Counts;
 
 /// How long a statement waits for another process's lock before it fails.
@@ -291,6 +295,12 @@ impl Ledger<'_> {
     fn error(&self, error: rusqlite::Error) -> StoreError {
         classify(self.path, error)
     }
+}
+
+/// Returns the millisecond from which on a planned time is not believed: no pause is longer than
+/// an hour, so it was planned under a clock that was put back since.
+fn too_late(now: Timestamp) -> i64 {
+    now.as_millisecond().saturating_add(2 * 60 * 60 * 1000)
 }
 
 fn classify(path: &Path, error: rusqlite::Error) -> StoreError {

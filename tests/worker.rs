@@ -8,7 +8,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use held::{MESSAGE, at, envelope, hold, open, settings, state};
+use held::{MESSAGE, at, envelope, open, settings, state};
 use mail_parser::MessageParser;
 use straymail::logging;
 use straymail::notice::{NoticeSettings, Templates};
@@ -193,7 +193,7 @@ fn answer_send_delivers_the_message_as_it_came() {
     let id = site.hold(MESSAGE);
     site.tick(60);
     let taken = site.answer("send", &anna(), 100).unwrap();
-    assert_eq!(taken, Taken::Decided(id.clone()));
+    assert_eq!(taken, Taken::Decided(vec![id.clone()]));
     site.tick(101);
     assert_eq!(
         site.delivered(),
@@ -398,23 +398,138 @@ fn login_that_is_an_address_gets_the_notice_whatever_the_envelope_says() {
     assert_eq!(site.notice().recipients[0].0, "bert@example.org");
 }
 
-#[test]
-fn notices_beyond_the_budget_wait_for_the_next_hour() {
+/// Holds `count` messages whose senders are told of in one digest; returns their ids.
+fn digest_of(site: &Site, count: usize) -> Vec<EntryId> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let message = format!("Message-ID: <{number}@example.org>\r\n\r\n{number}");
+        ids.push(site.hold(message.as_bytes()));
+    }
+    ids.sort();
+    ids
+}
+
+fn with_budget(per_hour: u32) -> Site {
     let budget = NoticeSettings {
-        per_hour: 2,
+        per_hour,
         ..notices()
     };
-    let site = site_with(WorkerSettings::default(), budget);
-    for number in 0..5 {
-        let message = format!("Message-ID: <{number}@example.org>\r\n\r\n{number}");
-        site.hold(message.as_bytes());
-    }
+    site_with(WorkerSettings::default(), budget)
+}
+
+fn subject(delivery: &Delivery) -> String {
+    let mail = MessageParser::default().parse(&delivery.data).unwrap();
+    mail.subject().unwrap().to_owned()
+}
+
+#[test]
+fn beyond_the_budget_one_digest_an_hour_tells_of_the_rest() {
+    let site = with_budget(2);
+    digest_of(&site, 5);
     site.tick(60);
-    assert_eq!(site.sink.deliveries().len(), 2);
-    site.tick(60 + 1800);
-    assert_eq!(site.sink.deliveries().len(), 2);
-    site.tick(60 + 3700);
-    assert_eq!(site.sink.deliveries().len(), 4);
+    let subjects: Vec<String> = site.sink.deliveries().iter().map(subject).collect();
+    let single = "Not sent yet: your mail to carl@army.ml";
+    assert_eq!(subjects, [single, single, "Not sent yet: 3 of your mails"]);
+    for number in 5..9 {
+        site.hold(format!("Message-ID: <{number}@example.org>\r\n\r\n{number}").as_bytes());
+    }
+    // Neither a notice nor a digest within the hour, however often it is tried.
+    for second in [121, 800, 1800, 3500] {
+        site.tick(second);
+        assert_eq!(site.sink.deliveries().len(), 3);
+    }
+    site.tick(4160);
+    let subjects: Vec<String> = site.sink.deliveries()[3..].iter().map(subject).collect();
+    assert_eq!(subjects, [single, single, "Not sent yet: 2 of your mails"]);
+    site.tick(4161);
+    assert_eq!(site.sink.deliveries().len(), 6);
+}
+
+#[test]
+fn answer_to_a_digest_decides_line_by_line() {
+    let site = with_budget(0);
+    let ids = digest_of(&site, 4);
+    site.tick(60);
+    assert_eq!(site.sink.deliveries().len(), 1);
+    let text = format!(
+        "send {}\ncancel {}.\nCorrect {}\n\nsend all",
+        ids[0],
+        ids[1].as_str().to_lowercase(),
+        ids[2]
+    );
+    let taken = site.answer(&text, &anna(), 100).unwrap();
+    assert_eq!(taken, Taken::Decided(ids[..3].to_vec()));
+    site.tick(101);
+    let mut to: Vec<String> = site.delivered().into_iter().map(|(to, _)| to).collect();
+    to.sort();
+    assert_eq!(to, ["carl@army.mil", "carl@army.ml"]);
+    let states = ids.iter().map(|id| state(&site.quarantine, id, at(102)));
+    use EntryState::{Dropped, Held, Released};
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        [Released, Dropped, Released, Held]
+    );
+    // `all` is what is left.
+    let rest = site.answer("cancel all", &anna(), 103).unwrap();
+    assert_eq!(rest, Taken::Decided(ids[3..].to_vec()));
+    let late = site.answer("send all", &anna(), 104).unwrap_err();
+    assert!(matches!(late, NotTaken::NothingLeft), "{late}");
+}
+
+#[test]
+fn answer_to_a_digest_is_taken_whole_or_not_at_all() {
+    let site = with_budget(0);
+    let ids = digest_of(&site, 3);
+    site.tick(60);
+    site.quarantine.release(&ids[2], "admin", at(90)).unwrap();
+    // Held later, and in no digest yet.
+    let other = site.hold(b"Message-ID: <other@example.org>\r\n\r\nx");
+    let eve = Writer {
+        sender: "anna@example.org".to_owned(),
+        login: Some("eve".to_owned()),
+    };
+    for (text, writer, expected) in [
+        (
+            format!("send {}", ids[0]),
+            eve,
+            "only the sender of the held message can decide about it".to_owned(),
+        ),
+        (
+            "send".to_owned(),
+            anna(),
+            format!(
+                "this notice speaks of several messages; begin with a line for each, like \"send {}\", or with \"send all\"",
+                ids[0]
+            ),
+        ),
+        (
+            "Hello,\nsend all".to_owned(),
+            anna(),
+            format!(
+                "this notice speaks of several messages; begin with a line for each, like \"send {}\", or with \"send all\"",
+                ids[0]
+            ),
+        ),
+        (
+            format!("send {}\nsend {other}", ids[0]),
+            anna(),
+            format!("\"{other}\" is no message of this notice"),
+        ),
+        (
+            format!("send {}\nsend {}", ids[0], ids[2]),
+            anna(),
+            format!(
+                "the message to carl@army.ml was already decided: released at {:.0}",
+                at(90)
+            ),
+        ),
+    ] {
+        let error = site.answer(&text, &writer, 100).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
+    }
+    for id in &ids[..2] {
+        assert_eq!(state(&site.quarantine, id, at(101)), EntryState::Held);
+    }
 }
 
 #[test]
@@ -453,26 +568,138 @@ fn open_elsewhere(site: &Site) -> Arc<Quarantine> {
     Arc::new(Quarantine::open(settings, at(60)).unwrap())
 }
 
+/// A site where held messages end after 1000 seconds.
+fn ending(at_end: AtEnd) -> Site {
+    let settings = WorkerSettings {
+        keep_for: Duration::from_secs(1000),
+        at_end,
+        own: vec!["example.org".to_owned()],
+        ..WorkerSettings::default()
+    };
+    site_with(settings, notices())
+}
+
 #[test]
 fn entry_nobody_decided_on_ends_as_configured() {
-    for (at_end, expected) in [
-        (AtEnd::Drop, EntryState::Expired),
-        (AtEnd::Release, EntryState::Released),
+    for (at_end, expected, delivered) in [
+        (AtEnd::Drop, EntryState::Expired, 0),
+        (AtEnd::Release, EntryState::Released, 1),
+        (AtEnd::Bounce, EntryState::Expired, 0),
     ] {
-        let settings = WorkerSettings {
-            keep_for: Duration::from_secs(1000),
-            at_end,
-            ..WorkerSettings::default()
-        };
-        let site = site_with(settings, NoticeSettings::default());
-        let id = hold(&site.quarantine, at(0));
+        let site = ending(at_end);
+        let id = site.hold(MESSAGE);
         for second in [60, 999, 1001, 1002] {
             site.tick(second);
         }
         assert_eq!(state(&site.quarantine, &id, at(1003)), expected);
-        let wanted = usize::from(at_end == AtEnd::Release);
-        assert_eq!(site.delivered().len(), wanted);
+        assert_eq!(site.delivered().len(), delivered);
+        // The notice, and what tells of the end; a release tells by itself.
+        assert_eq!(site.sink.deliveries().len(), 2, "{at_end:?}");
+        assert_eq!(held::files(site.dir.path()), 0);
     }
+}
+
+#[test]
+fn sender_is_told_that_the_message_was_thrown_away() {
+    let site = ending(AtEnd::Drop);
+    let id = site.hold(MESSAGE);
+    for second in [60, 999, 1001] {
+        site.tick(second);
+    }
+    let letter = site.notice();
+    assert_eq!(letter.sender, "");
+    assert_eq!(letter.recipients[0].0, "anna@example.org");
+    assert_eq!(subject(&letter), "Not delivered: your mail to carl@army.ml");
+    let mail = MessageParser::default().parse(&letter.data).unwrap();
+    let text = mail.body_text(0).unwrap();
+    assert!(text.contains("it was thrown away"), "{text}");
+    use EventKind::{Expired, Held, Notified};
+    assert_eq!(site.kinds(&id), [Held, Notified, Expired, Notified]);
+    // It cannot be answered any more.
+    let reply = Site::reply(&letter, "send");
+    let late = (site.desk)
+        .take(&site.quarantine, &reply, &anna(), at(1002))
+        .unwrap_err();
+    assert!(matches!(late, NotTaken::Token(_)), "{late}");
+}
+
+#[test]
+fn programs_and_foreign_senders_are_not_told_of_the_end() {
+    let site = ending(AtEnd::Drop);
+    let id = site.hold(b"Auto-Submitted: auto-generated\r\n\r\nx");
+    for second in [60, 999, 1001, 1002] {
+        site.tick(second);
+    }
+    assert_eq!(site.sink.deliveries(), []);
+    let history = site.quarantine.detail(&id, at(1003)).unwrap().history;
+    let last = history.last().unwrap().event.detail.clone().unwrap();
+    assert_eq!(
+        last,
+        "nobody decided in time; nobody is told: the message is automatic"
+    );
+}
+
+#[test]
+fn bounce_is_a_delivery_status_notification_with_the_header() {
+    let site = ending(AtEnd::Bounce);
+    // A program gets it too: it is what it watches for.
+    site.hold(b"Auto-Submitted: auto-generated\r\nSubject: plan\r\n\r\nsecret\r\n");
+    for second in [60, 999, 1001] {
+        site.tick(second);
+    }
+    let report = site.notice();
+    assert_eq!(
+        (report.sender.as_str(), report.recipients[0].0.as_str()),
+        ("", "anna@example.org")
+    );
+    let text = String::from_utf8(report.data).unwrap();
+    for part in [
+        "From: Mail Delivery System <MAILER-DAEMON@example.org>\r\n",
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n",
+        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; localhost\r\n",
+        "Original-Recipient: rfc822; carl@army.ml\r\nFinal-Recipient: rfc822; carl@army.ml\r\nAction: failed\r\nStatus: 5.7.1\r\n",
+        "Content-Type: text/rfc822-headers\r\n\r\nAuto-Submitted: auto-generated\r\nSubject: plan\r\n--=_",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!text.contains("secret"));
+}
+
+#[test]
+fn end_is_told_once_the_mta_is_back() {
+    let site = ending(AtEnd::Drop);
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    let tokens = Arc::new(Tokens::open(site.dir.path(), at(0)).unwrap());
+    let settings = WorkerSettings {
+        keep_for: Duration::from_secs(1000),
+        own: vec!["example.org".to_owned()],
+        ..WorkerSettings::default()
+    };
+    let templates = Templates::built_in().unwrap();
+    let quarantine = open_elsewhere(&site);
+    let log = logging::discard();
+    let down = Worker::new(quarantine, settings, notices(), templates, tokens, log);
+    down.tick(at(1001)).unwrap();
+    assert_eq!(state(&site.quarantine, &id, at(1002)), EntryState::Expired);
+    site.tick(1010);
+    assert_eq!(site.sink.deliveries().len(), 1);
+    site.tick(1001 + 60);
+    assert_eq!(site.sink.deliveries().len(), 2);
+}
+
+#[test]
+fn what_its_sender_decided_does_not_end() {
+    let site = ending(AtEnd::Drop);
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    site.quarantine
+        .decide(&id, &Decision::SEND, "tester", at(900))
+        .unwrap();
+    let expired = site.quarantine.expire_entry(&id, "late", None, at(1001));
+    assert!(expired.is_err());
+    site.tick(1001);
+    assert_eq!(state(&site.quarantine, &id, at(1002)), EntryState::Released);
 }
 
 #[test]

@@ -46,6 +46,11 @@ const ON_ERROR: &[(&str, OnError)] = &[
     ("hold-message", OnError::HoldMessage),
     ("accept", OnError::Accept),
 ];
+const AT_END: &[(&str, AtEnd)] = &[
+    ("drop", AtEnd::Drop),
+    ("release", AtEnd::Release),
+    ("bounce", AtEnd::Bounce),
+];
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -512,7 +517,7 @@ fn worker(r: &mut Reader, top: &mut Section<'_>, trust: &Trust) -> WorkerSetting
     let field = r.field(&mut section, "keep_for");
     let keep_for = span(r, field, 3600, 3650 * 86_400);
     let field = r.field(&mut section, "at_end");
-    let at_end = r.choice(field, &[("drop", AtEnd::Drop), ("release", AtEnd::Release)]);
+    let at_end = r.choice(field, AT_END);
     r.end(section);
     let own = trust.list.entries().iter().filter(|entry| entry.own);
     WorkerSettings {

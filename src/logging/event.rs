@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use slog::{Logger, debug, error, info, o, warn};
 
 use crate::logging::RateLimit;
@@ -194,6 +195,15 @@ pub fn ended(log: &Logger, entry: &EntryId) {
 /// The time of an entry is over, but it could not be ended.
 pub fn not_ended(log: &Logger, entry: &EntryId, error: &dyn Error) {
     warn!(log, "entry not ended, will be tried again"; "entry" => %entry, "error" => chain(error));
+}
+
+/// The worker was away for long, or the clock jumped: nothing ends before `until`.
+pub fn time_jumped(log: &Logger, from: Timestamp, now: Timestamp, until: Timestamp) {
+    warn!(log, "worker was stopped or the clock jumped, held mail does not end yet";
+        "last_seen" => %from,
+        "now" => %now,
+        "until" => %until,
+    );
 }
 
 /// The worker could not use the store.

@@ -11,6 +11,9 @@ use super::decide::{Choice, Decision, Remember};
 /// Most octets of a reply that are read; the word stands in front, what follows is quoted.
 pub const MAX_ANSWER: usize = 256 * 1024;
 
+/// Most orders read from one reply; no digest lists more.
+const MAX_ORDERS: usize = 100;
+
 /// Most message ids looked at; RFC 5322 lets References grow with every reply.
 const MAX_IDS: usize = 100;
 
@@ -21,8 +24,19 @@ pub struct Answer {
     pub tokens: Vec<String>,
     /// What it says, `None` when that is none of our words.
     pub says: Option<Says>,
+    /// What its first lines say of single messages; for the reply to a digest.
+    pub orders: Vec<Order>,
     /// Whether a program wrote it (RFC 3834).
     pub automatic: bool,
+}
+
+/// One line of the reply to a digest: `send 7Q2M`, `cancel all`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The second word: an id as in the digest, or its beginning, or `all`.
+    pub which: String,
+    /// What to do.
+    pub says: Says,
 }
 
 /// What a reply says.
@@ -41,13 +55,15 @@ impl Answer {
             return Answer {
                 tokens: Vec::new(),
                 says: None,
+                orders: Vec::new(),
                 automatic: false,
             };
         };
         let text = message.body_text(0);
         Answer {
             tokens: tokens(&message, host),
-            says: text.as_deref().and_then(says),
+            says: text.as_deref().and_then(first_line).and_then(says),
+            orders: text.as_deref().map(orders).unwrap_or_default(),
             automatic: (message.header_raw("Auto-Submitted"))
                 .is_some_and(|value| !value.trim().eq_ignore_ascii_case("no")),
         }
@@ -71,15 +87,43 @@ fn tokens(message: &Message<'_>, host: &str) -> Vec<String> {
         .collect()
 }
 
-/// Reads the first line with a word in it that is not quoted.
-fn says(text: &str) -> Option<Says> {
-    let line = (text.lines())
+/// Returns the first line with a word in it that is not quoted.
+fn first_line(text: &str) -> Option<&str> {
+    (text.lines())
         .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with('>'))?;
-    let mut words = line.split_whitespace().map(|word| {
-        // `Send.` and `*send*` are meant as well; an address keeps its own characters.
-        word.trim_matches(|c: char| "*_\"'.,;:!<>()".contains(c))
-    });
+        .find(|line| !line.is_empty() && !line.starts_with('>'))
+}
+
+/// Reads the first lines, up to one that is empty or says something else: what follows may be
+/// the digest itself, which not every mail program marks as quoted.
+fn orders(text: &str) -> Vec<Order> {
+    (text.lines())
+        .map(str::trim)
+        .skip_while(|line| line.is_empty() || line.starts_with('>'))
+        .map_while(order)
+        .take(MAX_ORDERS)
+        .collect()
+}
+
+/// Reads `word which rest` as `word rest` about `which`.
+fn order(line: &str) -> Option<Order> {
+    let (word, rest) = line.split_once(char::is_whitespace)?;
+    let rest = rest.trim_start();
+    let (which, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    Some(Order {
+        which: bare(which).to_owned(),
+        says: says(&format!("{word} {rest}"))?,
+    })
+}
+
+/// `Send.` and `*send*` are meant as well; an address keeps its own characters.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| "*_\"'.,;:!<>()".contains(c))
+}
+
+/// Reads one line.
+fn says(line: &str) -> Option<Says> {
+    let mut words = line.split_whitespace().map(bare);
     let first = words.next()?.to_lowercase();
     let decision = |choice, remember| Some(Says::Decision(Decision { choice, remember }));
     match first.as_str() {
@@ -105,6 +149,31 @@ fn says(text: &str) -> Option<Says> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orders_end_where_the_reply_ends() {
+        let text =
+            "\nSend 7q2m.\ncancel AB12CD34EF please\ncorrect 9XYZ bob@army.mil\nsend ALL always\n";
+        for behind in ["", "\nsend KEEP\n", "Regards\nsend KEEP\n", "> send KEEP\n"] {
+            let found: Vec<(String, Says)> = (orders(&format!("{text}{behind}")).into_iter())
+                .map(|order| (order.which, order.says))
+                .collect();
+            let says = |choice, remember| Says::Decision(Decision { choice, remember });
+            let expected = [
+                ("7q2m", says(Choice::Send, Remember::Not)),
+                ("AB12CD34EF", says(Choice::Cancel, Remember::Not)),
+                (
+                    "9XYZ",
+                    says(Choice::Correct("bob@army.mil".into()), Remember::Not),
+                ),
+                ("ALL", says(Choice::Send, Remember::Recipient)),
+            ];
+            let expected = expected.map(|(which, says)| (which.to_owned(), says));
+            assert_eq!(found, expected, "{behind:?}");
+        }
+        assert_eq!(orders("send"), []);
+        assert_eq!(orders("Dear all,\nsend 7Q2M\n"), []);
+    }
 
     fn parse(reply: &str) -> Answer {
         Answer::parse(reply.replace('\n', "\r\n").as_bytes(), "site.example")

@@ -319,7 +319,11 @@ impl Conversation {
         let taken = desk.take(self.service.quarantine(), &reply.octets, &writer, now);
         let log = self.service.log();
         match &taken {
-            Ok(Taken::Decided(entry)) => event::answered(log, &self.id, entry, &writer.sender),
+            Ok(Taken::Decided(entries)) => {
+                for entry in entries {
+                    event::answered(log, &self.id, entry, &writer.sender);
+                }
+            }
             Ok(Taken::NoAnswer) => {}
             Err(error) => event::not_answered(log, &self.id, &writer.sender, error),
         }

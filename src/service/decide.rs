@@ -132,6 +132,24 @@ impl Quarantine {
         self.store.read(|ledger| ledger.decision(id))
     }
 
+    /// Returns whether nobody has decided about an entry yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn waits(&self, entry: &Entry) -> Result<bool, StoreError> {
+        Ok(undecided(entry).is_ok() && self.pending_decision(&entry.id)?.is_none())
+    }
+
+    /// Returns the entries that one digest told of, `id` among them; none when its notice was
+    /// of its own. Entries held again since are left out: a digest of old does not speak of
+    /// them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn told_with(&self, id: &EntryId) -> Result<Vec<EntryId>, StoreError> {
+        self.store.read(|ledger| ledger.digest(id))
+    }
+
     fn remembered(
         &self,
         entry: &Entry,

@@ -27,7 +27,7 @@ use crate::spool::{
 use crate::store::{
     Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Durability, Entry, EntryFilter,
     EntryId, EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message, NewApproval,
-    NewEntry, Store, StoreError, Stored, Verified,
+    NewEntry, NewLetter, Store, StoreError, Stored, Verified,
 };
 
 pub use recovery::Recovery;
@@ -73,6 +73,9 @@ pub enum QuarantineError {
         /// When.
         at: Timestamp,
     },
+    /// Its sender decided, and the worker has yet to carry it out.
+    #[error("the sender of entry {0} has just decided to send it")]
+    Decided(EntryId),
     /// Somebody else is releasing the entry.
     #[error(
         "entry {id} is being released by another process; if that died, it can be taken again at {until:.0}"
@@ -427,20 +430,22 @@ impl Quarantine {
         actor: &str,
         now: Timestamp,
     ) -> Result<Entry, QuarantineError> {
-        self.discard(id, EntryState::Dropped, reason, actor, now)
+        self.discard(id, EntryState::Dropped, reason, None, actor, now)
     }
 
-    /// Ends a waiting entry that nobody decided on, as [`Quarantine::drop_entry`] does.
+    /// Ends a waiting entry that nobody decided on, as [`Quarantine::drop_entry`] does, and
+    /// writes down the letter that tells of it, in one transaction. The worker sends it.
     ///
     /// # Errors
-    /// The entry is finished or being released, or the store refused.
+    /// The entry is finished, being released or about to be, or the store refused.
     pub fn expire_entry(
         &self,
         id: &EntryId,
         reason: &str,
+        letter: Option<&NewLetter>,
         now: Timestamp,
     ) -> Result<Entry, QuarantineError> {
-        self.discard(id, EntryState::Expired, reason, "worker", now)
+        self.discard(id, EntryState::Expired, reason, letter, "worker", now)
     }
 
     fn discard(
@@ -448,6 +453,7 @@ impl Quarantine {
         id: &EntryId,
         end: EntryState,
         reason: &str,
+        letter: Option<&NewLetter>,
         actor: &str,
         now: Timestamp,
     ) -> Result<Entry, QuarantineError> {
@@ -458,8 +464,14 @@ impl Quarantine {
         };
         let entry = self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
+            if end == EntryState::Expired && ledger.decision(id)?.is_some() {
+                return Err(QuarantineError::Decided(id.clone()));
+            }
             if !ledger.discard(id, end, now)? {
                 return Err(not_waiting(entry));
+            }
+            if let Some(letter) = letter {
+                ledger.put_letter(id, letter, now)?;
             }
             ledger.append_audit(
                 &AuditEvent {

@@ -5,33 +5,27 @@
 //! sends may go out twice when it is killed between the MTA's 250 and the mark, never not at
 //! all.
 
-use std::io::Read as _;
+mod end;
+mod notify;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use mail_parser::MessageParser;
 
-use super::decide::{DecideError, Decision};
 use super::quarantine::{Quarantine, QuarantineError, about};
 use super::token::Tokens;
-use crate::address::{Address, Host};
+use crate::fault;
 use crate::logging::event;
-use crate::notice::{Facts, Header, NoticeSettings, Templates};
-use crate::public_suffix::PublicSuffixes;
+use crate::notice::{Facts, NoticeSettings, Templates};
 use crate::score::{Assessment, Finding, Piece};
-use crate::smtp::{self, Delivery};
-use crate::spool::Envelope;
-use crate::store::{
-    AuditEvent, Durability, Entry, EntryFilter, EntryState, EventKind, PendingDecision, StoreError,
-};
+use crate::smtp::{self, Delivery, SmtpError};
+use crate::store::{AuditEvent, Durability, Entry, EventKind, Letter, PendingDecision, StoreError};
 use crate::untrusted::Untrusted;
 
 /// Most of one kind done in one tick, so that no kind keeps the others waiting.
 const BATCH: u32 = 100;
-
-/// Most octets of a held message's header that are looked at for a notice.
-const MAX_HEADER: u64 = 256 * 1024;
 
 /// A decision that could not be carried out so often is given back to the admin: with the
 /// pauses of [`pause`] that is more than a day.
@@ -45,6 +39,9 @@ pub enum AtEnd {
     Drop,
     /// It is delivered after all.
     Release,
+    /// It is thrown away, and its envelope sender gets a delivery status notification
+    /// (RFC 3464), as if no server had taken it.
+    Bounce,
 }
 
 /// What the worker does by itself.
@@ -81,27 +78,6 @@ pub struct Worker {
     log: slog::Logger,
 }
 
-/// Why a notice was not sent now.
-#[derive(Debug, thiserror::Error)]
-enum NotNotified {
-    /// It will never be.
-    #[error("{0}")]
-    Never(&'static str),
-    /// The sender has had enough for this hour.
-    #[error("the sender had {0} notices in the last hour")]
-    Budget(u32),
-    #[error("cannot read the message")]
-    Unreadable(#[from] std::io::Error),
-    #[error(transparent)]
-    Quarantine(#[from] QuarantineError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Notice(#[from] crate::notice::NoticeError),
-    #[error(transparent)]
-    Smtp(#[from] smtp::SmtpError),
-}
-
 impl Worker {
     /// Builds a worker. `templates` are those of `notices`.
     pub fn new(
@@ -133,6 +109,7 @@ impl Worker {
             done += self.notify(from, now)?;
         }
         done += self.end(now)?;
+        done += self.send_letters(now)?;
         Ok(done)
     }
 
@@ -145,6 +122,7 @@ impl Worker {
                 None => self.quarantine.release(id, &decision.actor, now),
                 Some(to) => self.quarantine.correct(id, to, &decision.actor, now),
             };
+            fault::point("decision.carried-out");
             match result {
                 Ok(released) => event::carried_out(&self.log, id, &released.reply),
                 // Another worker or an admin is at it, or the client handed it in again.
@@ -183,183 +161,78 @@ impl Worker {
         })
     }
 
-    /// Tells senders what is held.
-    fn notify(&self, from: &str, now: Timestamp) -> Result<usize, QuarantineError> {
-        let due = (self.quarantine.store).read(|ledger| ledger.due_notices(now, BATCH))?;
-        for entry in &due {
-            let (addressee, result) = match self.addressee(entry) {
-                Ok(to) => {
-                    let sent = self.send_notice(from, &to, entry, now);
-                    (to, sent)
+    /// Sends letters that were written down with what they tell of.
+    fn send_letters(&self, now: Timestamp) -> Result<usize, QuarantineError> {
+        let due = (self.quarantine.store).read(|ledger| ledger.due_letters(now, BATCH))?;
+        for letter in &due {
+            let sent = self.send(&letter.addressee, &letter.message);
+            fault::point("letter.sent");
+            match sent {
+                Err(error) if error.is_temporary() && letter.tries < MAX_TRIES => {
+                    event::not_notified(&self.log, &letter.entry, &error);
+                    let next = later(now, pause(letter.tries));
+                    (self.quarantine.store).write(Durability::Written, |ledger| {
+                        ledger.postpone_letter(letter.id, &event::chain(&error), next)
+                    })?;
                 }
-                Err(error) => (String::new(), Err(error)),
-            };
-            let (outcome, event) = match &result {
-                Ok(()) => (Some("sent".to_owned()), format!("to {addressee}")),
-                Err(NotNotified::Never(why)) => (Some((*why).to_owned()), format!("none: {why}")),
-                Err(error) => (None, event::chain(error)),
-            };
-            self.quarantine.store.write(Durability::Written, |ledger| {
-                let Some(outcome) = &outcome else {
-                    let wait = match &result {
-                        Err(NotNotified::Budget(_)) => Duration::from_secs(600),
-                        _ => Duration::from_secs(60),
-                    };
-                    ledger.postpone_notice(&entry.id, &addressee, &event, later(now, wait))?;
-                    return Ok(());
-                };
-                ledger.finish_notice(&entry.id, &addressee, outcome, now)?;
-                let event = AuditEvent {
-                    detail: Some(event.clone()),
-                    ..about(entry, EventKind::Notified, "worker")
-                };
-                ledger.append_audit(&event, now)
-            })?;
-            match &result {
-                Ok(()) | Err(NotNotified::Never(_)) => {
-                    event::notified(&self.log, &entry.id, &event);
+                Ok(()) => {
+                    self.finish_letter(letter, &format!("end told to {}", letter.addressee), now)?
                 }
-                Err(error) => event::not_notified(&self.log, &entry.id, error),
+                Err(error) => {
+                    let what = format!("end not told: {}", event::chain(&error));
+                    self.finish_letter(letter, &what, now)?;
+                }
             }
         }
         Ok(due.len())
     }
 
-    /// Returns the mailbox to tell: the login's owner where that is an address, because the
-    /// envelope sender may be anything; else the envelope sender, when it is one of ours.
-    fn addressee(&self, entry: &Entry) -> Result<String, NotNotified> {
-        let mut message = self.quarantine.message(entry)?;
-        let mut header = Vec::new();
-        (&mut message).take(MAX_HEADER).read_to_end(&mut header)?;
-        if let Some(why) = automatic(&header) {
-            return Err(NotNotified::Never(why));
-        }
-        self.mailbox(&message.held.record.envelope)
-            .ok_or(NotNotified::Never("the sender is none of our mailboxes"))
+    fn finish_letter(&self, letter: &Letter, what: &str, now: Timestamp) -> Result<(), StoreError> {
+        (self.quarantine.store).write(Durability::Synced, |ledger| {
+            ledger.remove_letter(letter.id)?;
+            let Some(entry) = ledger.entry(&letter.entry)? else {
+                return Ok(());
+            };
+            let event = AuditEvent {
+                detail: Some(what.to_owned()),
+                ..about(&entry, EventKind::Notified, "worker")
+            };
+            ledger.append_audit(&event, now)
+        })?;
+        fault::point("letter.removed");
+        event::notified(&self.log, &letter.entry, what);
+        Ok(())
     }
 
-    fn mailbox(&self, envelope: &Envelope) -> Option<String> {
-        let suffixes = PublicSuffixes::built_in();
-        let login = (envelope.login.as_ref())
-            .map(|login| Address::parse(login.as_bytes(), &suffixes))
-            .filter(|login| self.is_ours(login));
-        let sender = Address::parse(envelope.sender.as_bytes(), &suffixes);
-        let known = envelope.login.is_some() || self.is_ours(&sender);
-        login
-            .or(known.then_some(sender))
-            .filter(|address| matches!(address.host(), Host::Domain(_)))
-            .map(|address| address.canonical())
-    }
-
-    fn is_ours(&self, address: &Address) -> bool {
-        match address.host() {
-            Host::Domain(domain) => self.settings.own.iter().any(|own| domain.is_within(own)),
-            _ => false,
-        }
-    }
-
-    fn send_notice(
-        &self,
-        from: &str,
-        to: &str,
-        entry: &Entry,
-        now: Timestamp,
-    ) -> Result<(), NotNotified> {
-        let hour = Duration::from_secs(3600);
-        let since = now.saturating_sub(hour).unwrap_or(now);
-        let had = (self.quarantine.store).read(|ledger| ledger.notices_since(to, since))?;
-        if had >= self.notices.per_hour {
-            return Err(NotNotified::Budget(had));
-        }
-        let detail = self.quarantine.detail(&entry.id, now)?;
-        let until = later(entry.held_at, self.settings.keep_for);
-        let token = self.tokens.sign(entry, until);
-        let link = (self.settings.confirm_url.as_ref()).map(|url| format!("{url}{token}"));
-        let facts = facts(
-            entry,
-            detail.assessment.as_ref(),
-            until,
-            link,
-            self.settings.at_end,
-        );
-        let header = Header {
-            from,
-            to,
-            id: &token,
-            about: None,
-            date: now,
-        };
-        let message = self.templates.compose(&header, &facts)?;
+    /// Hands a mail of our own to the MTA, with the null sender: nothing ever answers it.
+    fn send(&self, to: &str, message: &[u8]) -> Result<(), SmtpError> {
         let delivery = Delivery {
             sender: b"<>",
             sender_args: &[],
             recipient: to.as_bytes(),
             recipient_args: &[],
         };
-        smtp::inject(
-            &self.quarantine.settings.smtp(),
-            &delivery,
-            message.as_slice(),
-        )?;
-        Ok(())
+        smtp::inject(&self.quarantine.settings.smtp(), &delivery, message).map(drop)
     }
 
-    /// Ends entries nobody decided on.
-    fn end(&self, now: Timestamp) -> Result<usize, QuarantineError> {
-        let before = now.saturating_sub(self.settings.keep_for).unwrap_or(now);
-        let filter = EntryFilter {
-            states: vec![EntryState::Pending, EntryState::Held],
-            before: Some(before),
-            limit: Some(BATCH),
-            ..EntryFilter::default()
-        };
-        let over = self.quarantine.entries(&filter, now)?;
-        for entry in &over {
-            let ended = match self.settings.at_end {
-                AtEnd::Drop => {
-                    let reason = "nobody decided in time";
-                    let ended = self.quarantine.expire_entry(&entry.id, reason, now);
-                    ended.map(|_| ()).map_err(DecideError::from)
-                }
-                AtEnd::Release => {
-                    let actor = "worker, nobody decided in time";
-                    (self
-                        .quarantine
-                        .decide(&entry.id, &Decision::SEND, actor, now))
-                    .map(|_| ())
-                }
-            };
-            match ended {
-                Ok(()) => event::ended(&self.log, &entry.id),
-                Err(error) => event::not_ended(&self.log, &entry.id, &error),
-            }
-        }
-        Ok(over.len())
+    /// Returns what there is to tell of an entry.
+    fn facts(
+        &self,
+        entry: &Entry,
+        link: Option<String>,
+        now: Timestamp,
+    ) -> Result<Facts, QuarantineError> {
+        let detail = self.quarantine.detail(&entry.id, now)?;
+        let until = later(entry.held_at, self.settings.keep_for);
+        let at_end = self.settings.at_end;
+        Ok(facts(
+            entry,
+            detail.assessment.as_ref(),
+            until,
+            link,
+            at_end,
+        ))
     }
-}
-
-/// Returns why the writer of this header must not get a notice (RFC 3834, 2), if so.
-fn automatic(header: &[u8]) -> Option<&'static str> {
-    let message = MessageParser::default().parse_headers(header)?;
-    let value = |name: &'static str| message.header_raw(name);
-    if value("Auto-Submitted").is_some_and(|value| !value.trim().eq_ignore_ascii_case("no")) {
-        return Some("the message is automatic");
-    }
-    let list = ["List-Id", "List-Post", "List-Unsubscribe", "List-Help"];
-    if message
-        .headers()
-        .iter()
-        .any(|header| list.iter().any(|l| header.name().eq_ignore_ascii_case(l)))
-    {
-        return Some("the message is of a mailing list");
-    }
-    let bulk = |value: &str| {
-        (["bulk", "list", "junk"].iter()).any(|word| value.trim().eq_ignore_ascii_case(word))
-    };
-    if value("Precedence").is_some_and(bulk) {
-        return Some("the message is bulk mail");
-    }
-    None
 }
 
 fn facts(
@@ -383,6 +256,7 @@ fn facts(
         until: shown_time(until),
         ending: match at_end {
             AtEnd::Drop => "it is thrown away".to_owned(),
+            AtEnd::Bounce => "it is returned to you as undeliverable".to_owned(),
             AtEnd::Release => "it is delivered as you addressed it".to_owned(),
         },
     }

@@ -60,12 +60,15 @@ impl Ledger<'_> {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT entry, corrected, actor, tries FROM decision WHERE next_try <= ?1
-                 ORDER BY decided_at LIMIT ?2",
+                "SELECT entry, corrected, actor, tries FROM decision
+                 WHERE next_try <= ?1 OR next_try > ?2 ORDER BY decided_at LIMIT ?3",
             )
             .map_err(error)?;
         let rows = statement
-            .query_map(params![now.as_millisecond(), limit], read_decision)
+            .query_map(
+                params![now.as_millisecond(), super::too_late(now), limit],
+                read_decision,
+            )
             .map_err(error)?;
         rows.collect::<Result<_, _>>().map_err(error)
     }
@@ -97,6 +100,11 @@ impl Ledger<'_> {
     /// Forgets notice and decision of an entry that is opened again.
     pub(super) fn start_anew(&self, id: &EntryId) -> Result<(), StoreError> {
         self.remove_decision(id)?;
+        self.forget_notice(id)
+    }
+
+    /// Forgets the notice of an entry, so that its sender is told again.
+    pub(super) fn forget_notice(&self, id: &EntryId) -> Result<(), StoreError> {
         self.connection
             .execute("DELETE FROM notice WHERE entry = ?1", [id])
             .map_err(|error| self.error(error))?;

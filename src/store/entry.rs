@@ -343,7 +343,10 @@ impl Ledger<'_> {
                 ],
             )
             .map_err(error)?;
-        if !waits {
+        if waits {
+            // A token speaks of the time its message came: the one in an earlier notice is void.
+            self.forget_notice(&new.id)?;
+        } else {
             self.start_anew(&new.id)?;
         }
         Ok(if waits {
@@ -357,8 +360,9 @@ impl Ledger<'_> {
     pub fn settle(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.connection
             .execute(
-                "UPDATE entry SET state = 'held', changed_at = ?1 WHERE state = 'pending' AND grace_until <= ?1",
-                [now.as_millisecond()],
+                "UPDATE entry SET state = 'held', changed_at = ?1
+                 WHERE state = 'pending' AND (grace_until <= ?1 OR grace_until > ?2)",
+                params![now.as_millisecond(), super::too_late(now)],
             )
             .map_err(|error| self.error(error))
     }

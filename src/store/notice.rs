@@ -15,18 +15,21 @@ impl Ledger<'_> {
             .prepare_cached(&format!(
                 "SELECT {COLUMNS} LEFT JOIN notice ON notice.entry = entry.id
                  WHERE entry.state = 'held'
-                     AND (notice.entry IS NULL OR (notice.outcome IS NULL AND notice.next_try <= ?1))
+                     AND (notice.entry IS NULL OR (notice.outcome IS NULL AND (notice.next_try <= ?1 OR notice.next_try > ?2)))
                      AND NOT EXISTS (SELECT 1 FROM decision WHERE decision.entry = entry.id)
-                 ORDER BY entry.held_at LIMIT ?2"
+                 ORDER BY entry.held_at, entry.id LIMIT ?3"
             ))
             .map_err(error)?;
         let rows = statement
-            .query_map(params![now.as_millisecond(), limit], read_entry)
+            .query_map(
+                params![now.as_millisecond(), super::too_late(now), limit],
+                read_entry,
+            )
             .map_err(error)?;
         rows.collect::<Result<_, _>>().map_err(error)
     }
 
-    /// Notes how the notice about `id` ended: `sent`, or why there is none.
+    /// Notes how the notice about `id` ended: `sent`, `digest`, or why there is none.
     pub fn finish_notice(
         &self,
         id: &EntryId,
@@ -65,14 +68,39 @@ impl Ledger<'_> {
             .map_err(|error| self.error(error))
     }
 
-    /// Returns how many notices went to `addressee` since `since`.
-    pub fn notices_since(&self, addressee: &str, since: Timestamp) -> Result<u32, StoreError> {
+    /// Returns how many notices, and how many entries in digests, went to `addressee` from
+    /// `since` to `now`.
+    pub fn notices_since(
+        &self,
+        addressee: &str,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<(u32, u32), StoreError> {
         self.connection
             .query_row(
-                "SELECT count(*) FROM notice WHERE addressee = ?1 AND outcome = 'sent' AND next_try >= ?2",
-                params![addressee, since.as_millisecond()],
-                |row| row.get(0),
+                "SELECT count(*) FILTER (WHERE outcome = 'sent'), count(*) FILTER (WHERE outcome = 'digest')
+                 FROM notice WHERE addressee = ?1 AND next_try BETWEEN ?2 AND ?3",
+                params![addressee, since.as_millisecond(), now.as_millisecond()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .map_err(|error| self.error(error))
+    }
+
+    /// Returns the entries that were told of in the same digest as `id`, itself included, in
+    /// order; none when its notice was of its own. An entry that was held again since is not
+    /// among them.
+    pub fn digest(&self, id: &EntryId) -> Result<Vec<EntryId>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT other.entry FROM notice this JOIN notice other
+                     ON other.addressee = this.addressee AND other.next_try = this.next_try
+                 WHERE this.entry = ?1 AND this.outcome = 'digest' AND other.outcome = 'digest'
+                 ORDER BY other.entry",
+            )
+            .map_err(error)?;
+        let rows = statement.query_map([id], |row| row.get(0)).map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
     }
 }

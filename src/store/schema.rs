@@ -7,7 +7,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{StoreError, classify};
 
 /// Step `n` (from 0) leads from version `n` to `n + 1`. Steps that were released never change.
-const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// Brings the database to the present version.
 ///
@@ -86,9 +90,11 @@ mod tests {
                 .unwrap();
             migrate(&mut connection, Path::new("/q.db")).unwrap();
             connection
-                .query_row("SELECT count(*) FROM entry, notice, decision", [], |_| {
-                    Ok(())
-                })
+                .query_row(
+                    "SELECT count(*) FROM entry, notice, decision, letter, worker",
+                    [],
+                    |_| Ok(()),
+                )
                 .unwrap();
         }
     }
