@@ -101,11 +101,6 @@ impl Address {
         &self.host
     }
 
-    /// Returns [`Address::host`] alone.
-    pub fn into_host(self) -> Host {
-        self.host
-    }
-
     /// Returns every place the mail may go to: the ordinary reading first, then those that the
     /// local part names by a bang path or the percent hack. At most eight.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {

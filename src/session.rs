@@ -158,6 +158,10 @@ pub struct Message {
     pub clean: u64,
     /// Their domains, as far as they are remembered.
     pub companions: Vec<Domain>,
+    /// Those recipients themselves, for mail from sendmail(1) only; see [`Message::must_split`].
+    pub passed: Vec<Recipient>,
+    /// Role of the session.
+    pub role: Role,
     /// Set when a fault of ours must decide about the whole message.
     pub fault: Option<OnError>,
 }
@@ -224,13 +228,6 @@ impl Recipient {
         }
     }
 
-    fn into_domain(self) -> Option<Domain> {
-        match self.rewritten.unwrap_or(self.address).into_host() {
-            Host::Domain(domain) => Some(domain),
-            Host::Literal(_) | Host::Missing | Host::Invalid { .. } => None,
-        }
-    }
-
     /// Returns the changes that remove this recipient, one for each of its spellings.
     ///
     /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
@@ -279,6 +276,8 @@ impl Session {
             judged: Vec::new(),
             clean: 0,
             companions: Vec::new(),
+            passed: Vec::new(),
+            role: self.role,
             fault: None,
         })
     }
@@ -303,11 +302,12 @@ impl Session {
         };
         message.clean += 1;
         if message.companions.len() < MAX_COMPANIONS
-            && let Some(domain) = recipient.into_domain()
-            && !message.companions.contains(&domain)
+            && let Some(domain) = recipient.domain()
+            && !message.companions.contains(domain)
         {
-            message.companions.push(domain);
+            message.companions.push(domain.clone());
         }
+        message.keep_passed(recipient);
     }
 
     /// Notes what was decided about a recipient that was not refused.
@@ -319,14 +319,12 @@ impl Session {
 
     /// Notes a recipient about whom a fault of ours decides, at the end of the message; the
     /// strictest `on_error` wins.
-    pub fn fail(&mut self, on_error: OnError) {
+    pub fn fail(&mut self, on_error: OnError, recipient: Recipient) {
         if let Some(message) = &mut self.message {
             message.clean += 1;
-            message.fault = Some(
-                message
-                    .fault
-                    .map_or(on_error, |old| old.strictest(on_error)),
-            );
+            let stricter = |old: OnError| old.strictest(on_error);
+            message.fault = Some(message.fault.map_or(on_error, stricter));
+            message.keep_passed(recipient);
         }
     }
 
@@ -396,6 +394,22 @@ impl Message {
         if let Some(id) = escaped(queue_id) {
             self.queue_id = Some(id);
         }
+    }
+
+    fn keep_passed(&mut self, recipient: Recipient) {
+        if self.role == Role::Local {
+            self.passed.push(recipient);
+        }
+    }
+
+    /// Returns whether the held recipients cannot be removed, so that straymail has to take
+    /// the whole message and send the others their copies itself.
+    ///
+    /// Of mail from sendmail(1), Postfix shows a milter the recipients as it has rewritten
+    /// them, but removes them only as they were given: `carl@army.ml.` or an address that
+    /// canonical_maps changed would stay, and leak.
+    pub fn must_split(&self) -> bool {
+        self.role == Role::Local && self.held().next().is_some() && !self.all_held()
     }
 
     /// Returns the recipients to keep in the quarantine.
@@ -649,6 +663,24 @@ mod tests {
     }
 
     #[test]
+    fn only_sendmail_messages_with_others_left_must_be_split() {
+        for (role, others, expected) in [
+            (Role::Local, true, true),
+            (Role::Local, false, false),
+            (Role::Relay, true, false),
+        ] {
+            let mut session = session(role, "10.1.2.3", b"<a@site.example>", None);
+            decide(&mut session, b"carl@army.ml", None, Action::Hold);
+            if others {
+                session.let_pass(clean("bob@navy.mil"));
+            }
+            let message = session.end_of_message(None).unwrap();
+            assert_eq!(message.must_split(), expected, "{role:?} {others}");
+            assert_eq!(message.passed.len(), usize::from(expected));
+        }
+    }
+
+    #[test]
     fn rset_and_a_new_mail_forget_recipients() {
         let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
         decide(&mut session, b"<carl@army.ml>", None, Action::Hold);
@@ -692,12 +724,12 @@ mod tests {
     #[test]
     fn strictest_fault_decides_about_the_message() {
         let mut session = session(Role::Relay, "10.1.2.3", b"<a@site.example>", None);
-        session.fail(OnError::Accept);
-        session.fail(OnError::HoldMessage);
+        session.fail(OnError::Accept, clean("<carl@army.ml>"));
+        session.fail(OnError::HoldMessage, clean("<carl@army.ml>"));
         assert!(!session.is_plain());
         assert_eq!(session.message().unwrap().fault, Some(OnError::HoldMessage));
-        session.fail(OnError::Tempfail);
-        session.fail(OnError::Accept);
+        session.fail(OnError::Tempfail, clean("<carl@army.ml>"));
+        session.fail(OnError::Accept, clean("<carl@army.ml>"));
         assert_eq!(session.message().unwrap().fault, Some(OnError::Tempfail));
     }
 }

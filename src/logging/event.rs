@@ -120,6 +120,16 @@ pub fn held(log: &Logger, session: &str, queue_id: Option<&str>, entries: &[Entr
     );
 }
 
+/// A message of sendmail(1) was taken over; the worker sends these entries at once.
+pub fn taken_over(log: &Logger, session: &str, queue_id: Option<&str>, entries: &[EntryId]) {
+    let entries: Vec<String> = entries.iter().map(EntryId::to_string).collect();
+    info!(log, "message taken over from the MTA";
+        "session" => session,
+        "queue_id" => queue_id,
+        "sent_on" => entries.join(","),
+    );
+}
+
 /// Straymail failed; `on_error` decides.
 pub fn fault(log: &Logger, session: &str, what: &str, on_error: OnError, error: &dyn Error) {
     let Some(suppressed) = admit(&FAULTS) else {

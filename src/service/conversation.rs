@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::answer::MAX_ANSWER;
+use super::decide::{DecideError, Decision};
 use super::desk::{Taken, Writer};
 use super::quarantine::HoldError;
 use super::{Service, Snapshot};
 use crate::fault;
 use crate::logging::event;
 use crate::octets::Octets;
-use crate::policy::{Action, Band, Mode, OnError, Role, Verdict};
+use crate::policy::{Action, Band, DEFAULT_RULE, Mode, OnError, Role, Verdict};
 use crate::reply::Reply;
 use crate::score::{Assessment, Context};
 use crate::session::{Answer, Change, Client, Judged, Mail, Message, Rcpt, Recipient, Session};
@@ -158,7 +159,7 @@ impl Conversation {
             Ok(verdict) => verdict,
             Err(error) => {
                 let on_error = self.snapshot.policy.on_error_for(&subject, now);
-                return self.fault(on_error, "approvals cannot be read", &error);
+                return self.fault(recipient, on_error, &error);
             }
         };
         if verdict.band == Band::Clean {
@@ -276,8 +277,18 @@ impl Conversation {
                 Err(refusal) => return Outcome::plain(Answer::Refuse(refusal)),
             }
         }
+        if message.fault == Some(OnError::Tempfail) {
+            return Outcome::plain(Answer::Refuse(Reply::fault()));
+        }
+        if message.fault == Some(OnError::HoldMessage) && message.must_split() {
+            return Outcome {
+                changes: vec![unjudged()],
+                answer: Answer::Continue,
+            };
+        }
         if message.held().next().is_some() {
             let stored = match copy {
+                Copy::Body(draft) if message.must_split() => self.take_over(draft, &message),
                 _ if !can_hold => Err(NotHeld::CannotDelete),
                 Copy::Body(draft) => self.hold(draft, &message),
                 Copy::Failed(error) => Err(NotHeld::Spool(error)),
@@ -289,20 +300,18 @@ impl Conversation {
             }
             fault::point("eom-after-store");
         }
-        match message.fault {
-            Some(OnError::Tempfail) => Outcome::plain(Answer::Refuse(Reply::fault())),
-            Some(OnError::Accept) | None if message.all_held() => Outcome::plain(Answer::Discard),
-            fault => {
-                let mut changes = message.changes();
-                changes.extend(answered);
-                if fault == Some(OnError::HoldMessage) {
-                    changes.push(unjudged());
-                }
-                Outcome {
-                    changes,
-                    answer: Answer::Continue,
-                }
-            }
+        if message.must_split() || message.all_held() && message.fault != Some(OnError::HoldMessage)
+        {
+            return Outcome::plain(Answer::Discard);
+        }
+        let mut changes = message.changes();
+        changes.extend(answered);
+        if message.fault == Some(OnError::HoldMessage) {
+            changes.push(unjudged());
+        }
+        Outcome {
+            changes,
+            answer: Answer::Continue,
         }
     }
 
@@ -349,16 +358,49 @@ impl Conversation {
         (self.session.message()).map_or(String::new(), |message| message.sender.canonical())
     }
 
+    /// Stores the message for its held recipients.
     fn hold(&self, draft: Draft, message: &Message) -> Result<(), NotHeld> {
+        let held = message.held().map(held_recipient);
+        self.store(draft, message, held, std::iter::empty())
+    }
+
+    /// Takes the whole message over, because the MTA would not remove the held recipients: they
+    /// are held, and the worker sends the others their copies at once.
+    fn take_over(&self, draft: Draft, message: &Message) -> Result<(), NotHeld> {
+        let (held, passed): (Vec<&Judged>, Vec<&Judged>) =
+            (message.judged.iter()).partition(|judged| match judged.verdict.action {
+                Action::Hold | Action::HoldMessage => true,
+                Action::Accept | Action::Tag | Action::Reject | Action::Tempfail => false,
+            });
+        let passed = (passed.into_iter().map(held_recipient))
+            .chain(message.passed.iter().map(passed_recipient));
+        self.store(draft, message, held.into_iter().map(held_recipient), passed)
+    }
+
+    /// Stores the message; entries of `passed` recipients are released at once.
+    fn store(
+        &self,
+        draft: Draft,
+        message: &Message,
+        held: impl Iterator<Item = HeldRecipient>,
+        passed: impl Iterator<Item = HeldRecipient>,
+    ) -> Result<(), NotHeld> {
         let now = self.service.now();
         let client = self.session.client();
-        // One mailbox is one entry, however often and in whatever spelling the client named it.
+        // One mailbox is one entry, however often and in whatever spelling the client named it;
+        // one that is held in any spelling is held.
         let mut recipients: Vec<HeldRecipient> = Vec::new();
-        for held in message.held().map(held_recipient) {
-            if recipients.iter().all(|known| known.address != held.address) {
-                recipients.push(held);
+        let mut add = |recipient: HeldRecipient| {
+            let known = (recipients.iter()).any(|known| known.address == recipient.address);
+            if !known {
+                recipients.push(recipient);
             }
-        }
+            recipients.len()
+        };
+        let held = held.fold(0, |_, recipient| add(recipient));
+        passed.for_each(|recipient| {
+            add(recipient);
+        });
         let envelope = Envelope {
             sender: message.sender.path().into(),
             sender_address: message.sender.canonical(),
@@ -372,13 +414,21 @@ impl Conversation {
             received_at: now,
             recipients,
         };
-        let ids = self.service.quarantine().hold(draft, envelope, now)?;
-        event::held(
-            self.service.log(),
-            &self.id,
-            message.queue_id.as_deref(),
-            &ids,
-        );
+        let quarantine = self.service.quarantine();
+        let ids = quarantine.hold(draft, envelope, now)?;
+        let (held, passed) = ids.split_at_checked(held).unwrap_or((&ids, &[]));
+        for id in passed {
+            match quarantine.decide(id, &Decision::SEND, "milter, not in doubt", now) {
+                // The client tried again, and the worker was faster.
+                Ok(_) | Err(DecideError::Decided { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (log, queue_id) = (self.service.log(), message.queue_id.as_deref());
+        event::held(log, &self.id, queue_id, held);
+        if !passed.is_empty() {
+            event::taken_over(log, &self.id, queue_id, passed);
+        }
         Ok(())
     }
 }
@@ -418,7 +468,8 @@ impl Conversation {
     }
 
     /// A fault while judging a recipient: the rule's `on_error` decides.
-    fn fault(&mut self, on_error: OnError, what: &'static str, error: &dyn Error) -> Answer {
+    fn fault(&mut self, recipient: Recipient, on_error: OnError, error: &dyn Error) -> Answer {
+        let what = "approvals cannot be read";
         self.service.counters.faults.fetch_add(1, Ordering::Relaxed);
         event::fault(self.service.log(), &self.id, what, on_error, error);
         match on_error {
@@ -428,7 +479,7 @@ impl Conversation {
             }
             OnError::Tempfail | OnError::HoldMessage | OnError::Accept => {}
         }
-        self.session.fail(on_error);
+        self.session.fail(on_error, recipient);
         Answer::Continue
     }
 
@@ -458,6 +509,8 @@ enum NotHeld {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Quarantine(#[from] HoldError),
+    #[error(transparent)]
+    NotSent(#[from] DecideError),
 }
 
 impl Outcome {
@@ -496,6 +549,19 @@ fn held_recipient(judged: &Judged) -> HeldRecipient {
         assessment: judged.assessment.clone(),
         rule: judged.verdict.rule.clone(),
         suggestion: judged.assessment.best().map(|best| best.trusted.clone()),
+    }
+}
+
+/// A recipient that is not in doubt, of a message that is taken over.
+fn passed_recipient(recipient: &Recipient) -> HeldRecipient {
+    HeldRecipient {
+        path: recipient.address.path().into(),
+        rcpt_addr: (recipient.rewritten.as_ref()).map(|a| a.path().into()),
+        args: octets(&recipient.args),
+        address: recipient.canonical(),
+        assessment: Assessment::unrelated(),
+        rule: DEFAULT_RULE.to_owned(),
+        suggestion: None,
     }
 }
 
