@@ -15,6 +15,9 @@ use pages::Pages;
 use straymail::review::ReviewSettings;
 use straymail::service::account::AccountRole;
 
+/// Recipients of a message; each is an entry.
+const RECIPIENTS: usize = 10;
+
 /// What people type, and what they meant is trusted.
 const TYPED: [&str; 8] = [
     "army.ml",
@@ -44,15 +47,20 @@ fn main() -> Result<()> {
     let pick = |list: &[&'static str], n: usize| list[n % list.len()];
     let started = Instant::now();
     let mut first = None;
-    for n in 0..entries {
-        let to = format!("{}@{}", pick(&WHO, n / 8), pick(&TYPED, n));
+    for message in 0..entries.div_ceil(RECIPIENTS) {
+        let recipients: Vec<String> = (0..RECIPIENTS)
+            .map(|n| format!("{}.{n}@{}", pick(&WHO, message), pick(&TYPED, message + n)))
+            .collect();
+        let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
         let headers = format!(
-            "Received: from desk{n} by relay.example.org\r\nMessage-ID: <{n}@example.org>\r\nFrom: Anna <anna@example.org>\r\nTo: {to}\r\nSubject: {}\r\n",
-            pick(&SUBJECTS, n)
+            "Received: from desk{message} by relay.example.org\r\nMessage-ID: <{message}@example.org>\r\nFrom: Anna <anna@example.org>\r\nTo: {}\r\nSubject: {}\r\n",
+            recipients.join(", "),
+            pick(&SUBJECTS, message)
         );
-        let id = pages.hold(&format!("anna{}@example.org", n % 97), &to, &headers)?;
-        if n % 8 == 3 {
-            first = Some(id);
+        let sender = format!("anna{}@example.org", message % 97);
+        let ids = pages.hold_for(&sender, &recipients, &headers)?;
+        if message % TYPED.len() == 3 {
+            first = ids.into_iter().next();
         }
     }
     println!(

@@ -126,23 +126,21 @@ impl Pages {
 
     /// Holds a message for one recipient, judged as the milter judges it.
     pub(crate) fn hold(&self, sender: &str, recipient: &str, headers: &str) -> Result<EntryId> {
-        let snapshot = self.service.snapshot();
-        let (local, domain) = recipient.rsplit_once('@').context("no @")?;
-        let (assessment, address) = match Domain::parse(domain.as_bytes(), &snapshot.suffixes) {
-            Ok(domain) => (
-                snapshot.scorer.assess(&domain, &Context::default()),
-                format!("{local}@{}", domain.ascii()),
-            ),
-            Err(error) => (
-                snapshot
-                    .scorer
-                    .assess_undecodable(domain.as_bytes(), &error),
-                recipient.to_owned(),
-            ),
-        };
+        let ids = self.hold_for(sender, &[recipient], headers)?;
+        ids.into_iter().next().context("nothing held")
+    }
+
+    /// Holds a message for these recipients, each judged as the milter judges it.
+    pub(crate) fn hold_for(
+        &self,
+        sender: &str,
+        recipients: &[&str],
+        headers: &str,
+    ) -> Result<Vec<EntryId>> {
         let mut draft = self.service.quarantine().draft();
         draft.write(headers.as_bytes())?;
         draft.write(b"\r\nThe body.\r\n")?;
+        let recipients = recipients.iter().map(|recipient| self.judged(recipient));
         let envelope = Envelope {
             sender: Octets::from(format!("<{sender}>").as_str()),
             sender_address: sender.to_owned(),
@@ -154,18 +152,33 @@ impl Pages {
             login: Some(Octets::from("anna")),
             role: Role::Submission,
             received_at: now(),
-            recipients: vec![HeldRecipient {
-                path: Octets::from(format!("<{recipient}>").as_str()),
-                rcpt_addr: None,
-                args: Vec::new(),
-                address,
-                suggestion: assessment.best().map(|best| best.trusted.clone()),
-                assessment,
-                rule: "default".to_owned(),
-            }],
+            recipients: recipients.collect::<Result<_>>()?,
         };
-        let ids = self.service.quarantine().hold(draft, envelope, now())?;
-        ids.into_iter().next().context("nothing held")
+        Ok(self.service.quarantine().hold(draft, envelope, now())?)
+    }
+
+    fn judged(&self, recipient: &str) -> Result<HeldRecipient> {
+        let snapshot = self.service.snapshot();
+        let (local, domain) = recipient.rsplit_once('@').context("no @")?;
+        let (assessment, address) = match Domain::parse(domain.as_bytes(), &snapshot.suffixes) {
+            Ok(domain) => (
+                snapshot.scorer.assess(&domain, &Context::default()),
+                format!("{local}@{}", domain.ascii()),
+            ),
+            Err(error) => (
+                (snapshot.scorer).assess_undecodable(domain.as_bytes(), &error),
+                recipient.to_owned(),
+            ),
+        };
+        Ok(HeldRecipient {
+            path: Octets::from(format!("<{recipient}>").as_str()),
+            rcpt_addr: None,
+            args: Vec::new(),
+            address,
+            suggestion: assessment.best().map(|best| best.trusted.clone()),
+            assessment,
+            rule: "default".to_owned(),
+        })
     }
 
     /// Returns the path of the page that the notice about `id` links to.
