@@ -9,14 +9,18 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Barrier;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use straymail::review::{Listen, PublicUrl, Review, ReviewSettings};
-use straymail::service::account::AccountRole;
+use straymail::service::account::{AccountRole, Accounts};
 use straymail::service::decide::{Choice, Decision, Remember};
 use straymail::store::{AuditFilter, EntryFilter, EntryId, EntryState, EventKind};
+use support::daemon::{Daemon, Settings};
 use support::pages::{Browser, Pages, exchange};
 use support::sink::Sink;
 
@@ -1006,4 +1010,39 @@ fn no_template_turns_escaping_off() {
         }
     }
     assert!(read > 8);
+}
+
+#[test]
+fn the_daemon_serves_the_pages_on_a_unix_socket_and_takes_it_away_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("review.sock");
+    let settings = Settings::in_directory(dir.path()).with(serde_json::json!({"review": {
+        "listen": format!("unix:{}", socket.display()),
+        "public_url": "https://mail.example.org",
+        "user_header": "X-Remote-User",
+    }}));
+    // One that an earlier run left behind is no hindrance.
+    drop(UnixListener::bind(&socket).unwrap());
+    let daemon = Daemon::start(&settings).unwrap();
+    Accounts::new(&dir.path().join("store"))
+        .add("anna", AccountRole::Viewer, None)
+        .unwrap();
+    let ask = |header: &str| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: mail.example.org\r\nConnection: close\r\n{header}\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert!(ask("").starts_with("HTTP/1.1 303 "));
+    let page = ask("X-Remote-User: anna\r\n");
+    assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+    assert!(page.contains("Nobody waits for you."), "{page}");
+    daemon.stop().unwrap();
+    assert!(!socket.exists());
 }

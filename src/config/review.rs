@@ -15,7 +15,7 @@ pub(super) fn review(r: &mut Reader, top: &mut Section<'_>) -> ReviewSettings {
             Ok(ListenAddress::Inet(address)) => Ok(Listen::Inet(address)),
             Ok(ListenAddress::Unix(path)) => Ok(Listen::Unix(path)),
             _ => Err(
-                "is not a socket; write inet:127.0.0.1:8890 or unix:/run/straymail/review.sock"
+                "is not a socket; write inet:127.0.0.1:8890 or unix:/run/straymail-worker/review.sock"
                     .to_owned(),
             ),
         }
