@@ -430,3 +430,91 @@ fn processes_that_release_at_once_deliver_once_while_another_one_holds() {
     let path: &Path = &site.state();
     assert_eq!(files(path), 25);
 }
+
+#[test]
+fn filters_show_and_count_first_and_do_it_with_yes() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let quarantine = site.quarantine();
+    for (number, to) in ["carl@army.ml", "dora@army.ml", "emil@navy.ml"]
+        .iter()
+        .enumerate()
+    {
+        let mut envelope = envelope(at(-20_000_000));
+        envelope.recipients = vec![recipient(format!("<{to}>").as_bytes(), to)];
+        let mut draft = quarantine.draft();
+        draft
+            .write(format!("Message-ID: <{number}@x>\r\n\r\n").as_bytes())
+            .unwrap();
+        quarantine.hold(draft, envelope, at(-20_000_000)).unwrap();
+    }
+    drop(quarantine);
+    let shown = site.run(&["quarantine", "release", "--domain", "army.ml"]);
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    assert_eq!(shown.out.lines().count(), 3, "{shown:?}");
+    assert_eq!(
+        shown.err,
+        "straymail: 2 entries would be released, nothing was done; add --yes to do it\n"
+    );
+    assert_eq!(sink.deliveries().len(), 0);
+    let done = site.run(&[
+        "quarantine",
+        "release",
+        "--domain",
+        "army.ml",
+        "--yes",
+        "--json",
+    ]);
+    assert_eq!(
+        (done.status, done.out.lines().count()),
+        (Some(0), 2),
+        "{done:?}"
+    );
+    assert_eq!(sink.deliveries().len(), 2);
+    let args = ["quarantine", "drop", "--sender", "anna", "--reason", "typo"];
+    let shown = site.run(&[&args[..], &["--json"]].concat());
+    assert!(
+        shown.out.contains("emil@navy.ml") && shown.out.lines().count() == 1,
+        "{shown:?}"
+    );
+    assert_eq!(site.run(&[&args[..], &["--yes"]].concat()).status, Some(0));
+    assert_eq!(site.run(&["quarantine", "list"]).out, "no entries\n");
+    for wrong in [
+        &["quarantine", "release"][..],
+        &["quarantine", "release", "7Q2M", "--sender", "a"],
+    ] {
+        assert_eq!(site.run(wrong).status, Some(1), "{wrong:?}");
+    }
+}
+
+#[test]
+fn message_and_log_are_exported_and_no_file_is_overwritten() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let id = hold(&site.quarantine(), at(-20_000_000)).to_string();
+    let whole = site
+        .command(&["quarantine", "export", &id])
+        .output()
+        .unwrap();
+    assert_eq!(whole.stdout, MESSAGE);
+    let path = site.dir.path().join("held.eml");
+    let args = ["quarantine", "export", &id, "-o", path.to_str().unwrap()];
+    assert_eq!(site.run(&args).status, Some(0));
+    assert_eq!(std::fs::read(&path).unwrap(), MESSAGE);
+    let again = site.run(&args);
+    assert_eq!(again.status, Some(1));
+    assert!(again.err.contains("held.eml: File exists"), "{again:?}");
+    let log = site.run(&["quarantine", "export", "--log"]);
+    let row: serde_json::Value = serde_json::from_str(log.out.lines().next().unwrap()).unwrap();
+    assert!(log.out.contains(&id) && row.is_object(), "{log:?}");
+    let corrected = site.run(&["quarantine", "correct", &id, "carl@army.mil"]);
+    assert!(
+        corrected.out.starts_with(&format!(
+            "{id} sent to carl@army.mil instead of carl@army.ml: 250"
+        )),
+        "{corrected:?}"
+    );
+    assert_eq!(sink.deliveries()[0].recipients[0].0, "carl@army.mil");
+    let wrong = site.run(&["quarantine", "correct", &id, "carl"]);
+    assert_eq!(wrong.status, Some(1));
+}

@@ -9,13 +9,20 @@
 mod held;
 mod support;
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use held::{MESSAGE, at, files, hold, open};
+use straymail::notice::{NoticeSettings, Templates};
+use straymail::service::decide::Decision;
 use straymail::service::quarantine::{Quarantine, QuarantineError};
+use straymail::service::token::Tokens;
+use straymail::service::worker::{AtEnd, Worker, WorkerSettings};
 use straymail::store::{Entry, EntryFilter, EntryState, Verified};
 use support::sink::Sink;
 use support::wait_for;
@@ -38,8 +45,44 @@ fn child() {
                 .drop_entry(&only(), "typo", "child", at(100))
                 .unwrap(),
         ),
+        "decide" => drop(
+            quarantine
+                .decide(&only(), &Decision::SEND, "sender", at(90))
+                .unwrap(),
+        ),
+        "tick" => {
+            let second = variable("CRASH_SECOND").parse().unwrap();
+            let per_hour = variable("CRASH_BUDGET").parse().unwrap();
+            let end = match variable("CRASH_END").as_str() {
+                "drop" => AtEnd::Drop,
+                "bounce" => AtEnd::Bounce,
+                _ => AtEnd::Release,
+            };
+            let dir = variable("CRASH_DIR");
+            worker(Arc::new(quarantine), Path::new(&dir), per_hour, end)
+                .tick(at(second))
+                .unwrap();
+        }
         other => panic!("no step {other}"),
     }
+}
+
+fn worker(quarantine: Arc<Quarantine>, dir: &Path, per_hour: u32, at_end: AtEnd) -> Worker {
+    let settings = WorkerSettings {
+        keep_for: Duration::from_secs(1000),
+        at_end,
+        own: vec!["example.org".to_owned()],
+        ..WorkerSettings::default()
+    };
+    let notices = NoticeSettings {
+        from: Some("straymail@example.org".to_owned()),
+        per_hour,
+        ..NoticeSettings::default()
+    };
+    let templates = Templates::built_in().unwrap();
+    let tokens = Arc::new(Tokens::open(dir, at(0)).unwrap());
+    let log = straymail::logging::discard();
+    Worker::new(quarantine, settings, notices, templates, tokens, log)
 }
 
 fn start(step: &str, fault: &str, dir: &Path, port: u16) -> Child {
@@ -62,6 +105,28 @@ fn die(step: &str, fault: &str, dir: &Path, port: u16) {
         status.signal(),
         Some(SIGKILL),
         "{step} did not reach {fault}: {status}"
+    );
+}
+
+/// Lets a worker of its own process tick at `second` and die at `fault`.
+fn tick_and_die(fault: &str, second: i64, per_hour: u32, end: &str, dir: &Path, port: u16) {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored"])
+        .env("CRASH_DIR", dir)
+        .env("CRASH_PORT", port.to_string())
+        .env("CRASH_STEP", "tick")
+        .env("CRASH_SECOND", second.to_string())
+        .env("CRASH_BUDGET", per_hour.to_string())
+        .env("CRASH_END", end)
+        .env("STRAYMAIL_FAULT", fault)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(
+        status.signal(),
+        Some(SIGKILL),
+        "the worker did not reach {fault}: {status}"
     );
 }
 
@@ -204,6 +269,115 @@ fn killed_while_dropping_it_stays_dropped_and_its_file_goes() {
         quarantine.detail(&id, at(200)).unwrap().entry.state,
         EntryState::Dropped
     );
+}
+
+/// What is under way when the worker dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Notice,
+    Digest,
+    Send,
+    Drop,
+    Bounce,
+    Release,
+}
+
+/// Killed at each state of the worker, once; then another worker goes on.
+#[test]
+fn killed_worker_loses_nothing_and_sends_at_most_one_twice() {
+    use Work::{Bounce, Digest, Drop, Notice, Release, Send};
+    let mut table =
+        String::from("| under way | died | sent once more | lost |\n|---|---|---|---|\n");
+    for (work, fault, what, twice) in [
+        (Notice, "smtp.sent", "notice on its way to the MTA", 0),
+        (Notice, "smtp.accepted", "the MTA has taken the notice", 1),
+        (Notice, "notice.sent", "the same, before the mark", 1),
+        (Notice, "notice.marked", "notice marked", 0),
+        (Digest, "smtp.sent", "digest on its way to the MTA", 0),
+        (Digest, "digest.sent", "the MTA has taken the digest", 1),
+        (Digest, "notice.marked", "digest marked", 0),
+        (Send, "release.claimed", "decision claimed", 0),
+        (Send, "smtp.sent", "message on its way to the MTA", 0),
+        (Send, "smtp.accepted", "the MTA has taken the message", 1),
+        (Send, "release.injected", "the same, before the mark", 1),
+        (Send, "release.marked", "release marked", 0),
+        (Send, "release.removed", "message file removed", 0),
+        (Send, "decision.carried-out", "decision carried out", 0),
+        (Drop, "drop.marked", "end marked, file still there", 0),
+        (Drop, "end.marked", "end marked, letter not sent", 0),
+        (Drop, "smtp.sent", "letter on its way to the MTA", 0),
+        (Drop, "letter.sent", "the MTA has taken the letter", 1),
+        (Drop, "letter.removed", "letter removed", 0),
+        (Bounce, "end.marked", "end marked, report not sent", 0),
+        (Bounce, "letter.sent", "the MTA has taken the report", 1),
+        (Bounce, "letter.removed", "report removed", 0),
+        (Release, "end.decided", "end decided, message not sent", 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        let (port, path) = (sink.port(), dir.path());
+        let per_hour = if work == Digest { 0 } else { 20 };
+        let (end, at_end) = match work {
+            Bounce => ("bounce", AtEnd::Bounce),
+            Release => ("release", AtEnd::Release),
+            _ => ("drop", AtEnd::Drop),
+        };
+        let id = hold(&open(path, port), at(0));
+        let live = |second: i64| {
+            let quarantine = Arc::new(open(path, port));
+            worker(quarantine, path, per_hour, at_end)
+                .tick(at(second))
+                .unwrap();
+        };
+        let ends = matches!(work, Drop | Bounce | Release);
+        let second = match work {
+            Notice | Digest => 60,
+            Send => {
+                live(60);
+                drop(
+                    open(path, port)
+                        .decide(&id, &Decision::SEND, "sender", at(90))
+                        .unwrap(),
+                );
+                100
+            }
+            Drop | Bounce | Release => {
+                live(60);
+                1001
+            }
+        };
+        let before = sink.deliveries().len();
+        tick_and_die(fault, second, per_hour, end, path, port);
+        // After the lease, and after the pause of a try that failed.
+        for later in [1, 61, 200, 400, 800] {
+            live(second + later);
+        }
+        let quarantine = open(path, port);
+        let sent = sink.deliveries().split_off(before);
+        let state = quarantine.detail(&id, at(2000)).unwrap().entry.state;
+        // Each kind of work is one mail; a notice is followed by the end of the entry only
+        // when its time is over.
+        assert!(!sent.is_empty(), "{work:?} {fault}: lost");
+        assert_eq!(sent.len() - 1, twice, "{work:?} {fault}: sent once more");
+        let expected = match work {
+            Notice | Digest => EntryState::Held,
+            Send | Release => EntryState::Released,
+            Drop | Bounce => EntryState::Expired,
+        };
+        assert_eq!(state, expected, "{work:?} {fault}");
+        assert_eq!(
+            files(path),
+            usize::from(matches!(work, Notice | Digest)),
+            "{fault}"
+        );
+        assert!(
+            !ends || quarantine.counts().unwrap().decisions == 0,
+            "{fault}"
+        );
+        whole(&quarantine);
+        let _ = writeln!(table, "| {work:?} | {what} (`{fault}`) | {twice} | 0 |");
+    }
+    println!("{table}");
 }
 
 /// One process hangs in the middle of a release while others try.

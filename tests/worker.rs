@@ -763,3 +763,134 @@ fn counts_show_what_waits_and_what_does_not_get_on() {
     assert_eq!(counts.entries[3], (EntryState::Released, 1));
     assert_eq!((counts.decisions, counts.oldest), (0, None));
 }
+
+const YEAR: i64 = 365 * 86_400;
+
+#[test]
+fn clock_a_year_ahead_ends_nothing_for_an_hour_and_put_right_costs_nothing() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    site.tick(YEAR);
+    // What comes in under the wrong clock is held and told of as always.
+    let ahead = |second: i64, message: &[u8]| {
+        let mut envelope = envelope(at(second));
+        envelope.recipients[0].assessment = assessment();
+        let mut draft = site.quarantine.draft();
+        draft.write(message).unwrap();
+        (site.quarantine.hold(draft, envelope, at(second)).unwrap()).remove(0)
+    };
+    let second = ahead(YEAR + 10, b"Message-ID: <2@example.org>\r\n\r\nx");
+    site.quarantine
+        .decide(&second, &Decision::SEND, "tester", at(YEAR + 20))
+        .unwrap();
+    let third = ahead(YEAR + 30, b"Message-ID: <3@example.org>\r\n\r\nx");
+    site.tick(YEAR + 40);
+    assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Held);
+    // The clock is put right.
+    for second in [300, 301] {
+        site.tick(second);
+    }
+    assert_eq!(site.delivered().len(), 1, "the decision was carried out");
+    assert_eq!(state(&site.quarantine, &third, at(302)), EntryState::Held);
+    // A notice for the first message and the third.
+    assert_eq!(site.sink.deliveries().len(), 3);
+    site.answer("cancel", &anna(), 310).unwrap();
+    // Nothing of the jump is left when the time really comes.
+    site.tick(13 * 86_400);
+    site.tick(13 * 86_400 + 80_000);
+    assert_eq!(state(&site.quarantine, &third, at(400)), EntryState::Held);
+}
+
+#[test]
+fn clock_that_stays_a_year_ahead_ends_after_the_hour() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    for second in [YEAR, YEAR + 60, YEAR + 3599] {
+        site.tick(second);
+        assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Held);
+    }
+    site.tick(YEAR + 3601);
+    assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Expired);
+    assert_eq!(site.sink.deliveries().len(), 2);
+}
+
+#[test]
+fn clock_an_hour_back_delays_by_that_hour_and_loses_nothing() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    site.quarantine
+        .decide(&id, &Decision::SEND, "tester", at(100))
+        .unwrap();
+    for second in [-3500, -3499, -3000] {
+        site.tick(second);
+        assert_eq!(site.sink.deliveries().len(), 1);
+    }
+    site.tick(100);
+    assert_eq!(site.delivered().len(), 1);
+    assert_eq!(state(&site.quarantine, &id, at(101)), EntryState::Released);
+}
+
+/// The only file in the spool.
+fn spool_file(site: &Site) -> std::path::PathBuf {
+    (std::fs::read_dir(site.dir.path().join("spool")).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_file())
+        .unwrap()
+}
+
+#[test]
+fn message_file_gone_or_altered_has_one_outcome_and_the_sender_hears_of_the_end() {
+    for altered in [false, true] {
+        let site = ending(AtEnd::Drop);
+        let id = site.hold(MESSAGE);
+        let path = spool_file(&site);
+        if altered {
+            let mut octets = std::fs::read(&path).unwrap();
+            octets[30] ^= 1;
+            std::fs::write(&path, octets).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let expected = if altered {
+            "was altered or cut"
+        } else {
+            "is gone"
+        };
+        for second in [60, 121, 500] {
+            site.tick(second);
+        }
+        // No notice: an answer could not be carried out. Said once, not every minute.
+        assert_eq!(site.sink.deliveries(), []);
+        use EventKind::{Expired, Held, Notified};
+        assert_eq!(site.kinds(&id), [Held, Notified]);
+        let history = site.quarantine.detail(&id, at(500)).unwrap().history;
+        let detail = history[1].event.detail.clone().unwrap();
+        assert!(
+            detail.starts_with("none: ") && detail.contains(expected),
+            "{detail}"
+        );
+        site.tick(1001);
+        site.tick(1002);
+        assert_eq!(state(&site.quarantine, &id, at(1003)), EntryState::Expired);
+        assert_eq!(site.kinds(&id), [Held, Notified, Expired, Notified]);
+        let told: Vec<String> = site.sink.deliveries().iter().map(subject).collect();
+        assert_eq!(told, ["Not delivered: your mail to carl@army.ml"]);
+    }
+}
+
+#[test]
+fn message_file_lost_after_the_notice_refuses_the_answer_without_naming_the_file() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    std::fs::remove_file(spool_file(&site)).unwrap();
+    let lost = site.answer("send", &anna(), 100).unwrap_err();
+    assert_eq!(
+        lost.to_string(),
+        "the message cannot be read any more; ask your mail administrator"
+    );
+    assert_eq!(state(&site.quarantine, &id, at(101)), EntryState::Held);
+}

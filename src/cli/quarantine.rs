@@ -1,8 +1,11 @@
 //! `straymail quarantine`: see what is held, and decide.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::builder::PossibleValue;
 use clap::{Subcommand, ValueEnum};
 use comfy_table::Cell;
@@ -10,6 +13,7 @@ use serde::Serialize;
 
 use crate::domain::Domain;
 use crate::public_suffix::PublicSuffixes;
+use crate::service::decide::check_address;
 use crate::service::quarantine::EntryDetail;
 use crate::spool::Held;
 use crate::store::{AuditFilter, AuditRecord, Entry, EntryFilter, EntryState, EventKind};
@@ -39,15 +43,14 @@ enum Action {
     Show(Show),
     Release(Release),
     Drop(Drop),
+    Correct(Correct),
+    Export(Export),
     Log(Log),
 }
 
-/// Lists entries, newest first
+/// Which entries; what is not given fits everything
 #[derive(Debug, clap::Args)]
-struct List {
-    /// In this state (repeatable); `open` is pending, held and releasing [default: open]
-    #[arg(long, value_name = "STATE")]
-    state: Vec<StateName>,
+struct Filters {
     /// The sender contains this
     #[arg(long, value_name = "TEXT")]
     sender: Option<String>,
@@ -62,19 +65,109 @@ struct List {
     since: Option<Moment>,
     /// Held before then
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<Moment>,
+    before: Option<Moment>,
     /// At least this score
     #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_score: Option<u8>,
     /// At most this score
     #[arg(long, value_name = "SCORE", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_score: Option<u8>,
+}
+
+impl Filters {
+    fn are_given(&self) -> bool {
+        self.sender.is_some()
+            || self.recipient.is_some()
+            || self.domain.is_some()
+            || self.since.is_some()
+            || self.before.is_some()
+            || self.min_score.is_some()
+            || self.max_score.is_some()
+    }
+
+    fn select(&self, states: Vec<EntryState>, limit: Option<u32>, desk: &Desk<'_>) -> EntryFilter {
+        EntryFilter {
+            states,
+            sender: self.sender.clone(),
+            recipient: self.recipient.clone(),
+            domain: self.domain.clone(),
+            since: self.since.map(|since| since.when(desk.now)),
+            before: self.before.map(|before| before.when(desk.now)),
+            min_score: self.min_score,
+            max_score: self.max_score,
+            offset: 0,
+            limit,
+        }
+    }
+}
+
+/// Lists entries, newest first
+#[derive(Debug, clap::Args)]
+struct List {
+    /// In this state (repeatable); `open` is pending, held and releasing [default: open]
+    #[arg(long, value_name = "STATE")]
+    state: Vec<StateName>,
+    #[command(flatten)]
+    filters: Filters,
     /// At most so many; without it 100 in a table, all with --json
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// Whom a command is about: ids, or all waiting entries that fit
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Ids, or at least four characters of their beginnings
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    filters: Filters,
+    /// With filters: do it; without, the entries are only listed and counted
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Which {
+    /// Returns what was asked for; `None` when it was only shown what would be done.
+    fn ids(
+        &self,
+        what: &str,
+        as_json: bool,
+        desk: &mut Desk<'_>,
+    ) -> anyhow::Result<Option<Vec<String>>> {
+        match (self.ids.is_empty(), self.filters.are_given()) {
+            (false, false) => return Ok(Some(self.ids.clone())),
+            (true, true) => {}
+            (false, true) => anyhow::bail!("give ids or filters, not both"),
+            (true, false) => anyhow::bail!(
+                "say which: ids, or filters such as --sender and --since; `straymail quarantine list` takes the same ones"
+            ),
+        }
+        let waiting = vec![EntryState::Pending, EntryState::Held];
+        let filter = self.filters.select(waiting, None, desk);
+        let entries = desk.quarantine.entries(&filter, desk.now)?;
+        if self.yes {
+            return Ok(Some(
+                entries.iter().map(|entry| entry.id.to_string()).collect(),
+            ));
+        }
+        if as_json {
+            entries.iter().try_for_each(|entry| json(entry, desk.out))?;
+        } else if !entries.is_empty() {
+            rows(&entries, desk.out)?;
+        }
+        desk.out.flush()?;
+        let count = entries.len();
+        let noun = if count == 1 { "entry" } else { "entries" };
+        // Not on standard output: with --json that is for objects.
+        eprintln!(
+            "straymail: {count} {noun} would be {what}, nothing was done; add --yes to do it"
+        );
+        Ok(None)
+    }
 }
 
 /// Explains one entry: why it is held, its headers, what happened to it
@@ -90,29 +183,56 @@ struct Show {
     json: bool,
 }
 
-/// Hands entries to the MTA, as their senders sent them
+/// Hands entries to the MTA, as their senders sent them: by id, or all that fit the filters
 #[derive(Debug, clap::Args)]
 struct Release {
-    /// Ids, or at least four characters of their beginnings
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
     /// One JSON object for each that was released
     #[arg(long)]
     json: bool,
 }
 
-/// Throws entries away; nobody gets them
+/// Throws entries away, by id or all that fit the filters; nobody gets them
 #[derive(Debug, clap::Args)]
 struct Drop {
-    /// Ids, or at least four characters of their beginnings
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    which: Which,
     /// Why, for the audit record
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// One JSON object for each that was dropped
     #[arg(long)]
     json: bool,
+}
+
+/// Hands an entry to the MTA for the address its sender meant
+#[derive(Debug, clap::Args)]
+struct Correct {
+    /// The id, or at least four characters of its beginning
+    id: String,
+    /// The right address; the milter judges it like any other
+    address: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes a held message, octet for octet, or the audit record as lines of JSON
+#[derive(Debug, clap::Args)]
+struct Export {
+    /// The id, or at least four characters of its beginning
+    #[arg(required_unless_present = "log", conflicts_with = "log")]
+    id: Option<String>,
+    /// The audit record instead of a message
+    #[arg(long)]
+    log: bool,
+    /// The record since then: 2d, 2026-11-23, 2026-11-23T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "log")]
+    since: Option<Moment>,
+    /// Into this new file, readable by you alone, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Shows the audit record: verdicts other than a clean accept, and what was done about them
@@ -204,6 +324,8 @@ impl Quarantine {
             Action::Show(show) => show.run(desk),
             Action::Release(release) => release.run(desk),
             Action::Drop(drop) => drop.run(desk),
+            Action::Correct(correct) => correct.run(desk),
+            Action::Export(export) => export.run(desk),
             Action::Log(log) => log.run(desk),
         })
     }
@@ -216,18 +338,7 @@ impl List {
             // One more than shown tells whether there are more.
             limit = Some(DEFAULT_LIMIT + 1);
         }
-        let filter = EntryFilter {
-            states: states(&self.state),
-            sender: self.sender.clone(),
-            recipient: self.recipient.clone(),
-            domain: self.domain.clone(),
-            since: self.since.map(|since| since.when(desk.now)),
-            before: self.until.map(|until| until.when(desk.now)),
-            min_score: self.min_score,
-            max_score: self.max_score,
-            offset: 0,
-            limit,
-        };
+        let filter = self.filters.select(states(&self.state), limit, desk);
         let mut entries = desk.quarantine.entries(&filter, desk.now)?;
         if self.json {
             return entries.iter().try_for_each(|entry| json(entry, desk.out));
@@ -241,24 +352,7 @@ impl List {
         if more {
             entries.truncate(shown);
         }
-        let mut table = table(&["ID", "STATE", "HELD", "SCORE", "FROM", "TO", "MEANT"]);
-        for entry in &entries {
-            table.add_row([
-                Cell::new(&entry.id),
-                Cell::new(entry.state),
-                Cell::new(time(entry.held_at)),
-                number(entry.score),
-                Cell::new(address(&entry.message.sender_address)),
-                Cell::new(address(&entry.address)),
-                Cell::new(
-                    entry
-                        .suggestion
-                        .as_deref()
-                        .map_or("-".to_owned(), both_spellings),
-                ),
-            ]);
-        }
-        print(&table, desk.out)?;
+        rows(&entries, desk.out)?;
         if more {
             writeln!(
                 desk.out,
@@ -267,6 +361,28 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Prints entries as a table.
+fn rows(entries: &[Entry], out: &mut dyn io::Write) -> io::Result<()> {
+    let mut table = table(&["ID", "STATE", "HELD", "SCORE", "FROM", "TO", "MEANT"]);
+    for entry in entries {
+        table.add_row([
+            Cell::new(&entry.id),
+            Cell::new(entry.state),
+            Cell::new(time(entry.held_at)),
+            number(entry.score),
+            Cell::new(address(&entry.message.sender_address)),
+            Cell::new(address(&entry.address)),
+            Cell::new(
+                entry
+                    .suggestion
+                    .as_deref()
+                    .map_or("-".to_owned(), both_spellings),
+            ),
+        ]);
+    }
+    print(&table, out)
 }
 
 /// Returns the states asked for; empty means all.
@@ -443,7 +559,10 @@ fn headers(head: &[u8], out: &mut dyn io::Write) -> io::Result<()> {
 
 impl Release {
     fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        for text in &self.ids {
+        let Some(ids) = self.which.ids("released", self.json, desk)? else {
+            return Ok(());
+        };
+        for text in &ids {
             let quarantine = desk.quarantine;
             match quarantine
                 .find(text)
@@ -479,7 +598,10 @@ impl Release {
 
 impl Drop {
     fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        for text in &self.ids {
+        let Some(ids) = self.which.ids("dropped", self.json, desk)? else {
+            return Ok(());
+        };
+        for text in &ids {
             let quarantine = desk.quarantine;
             let dropped = quarantine
                 .find(text)
@@ -495,6 +617,67 @@ impl Drop {
                 Err(error) => desk.complain(&error)?,
             }
         }
+        Ok(())
+    }
+}
+
+impl Correct {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        check_address(&self.address)?;
+        let id = desk.quarantine.find(&self.id)?;
+        let sent = (desk.quarantine).correct(&id, &self.address, &desk.actor, desk.now)?;
+        if self.json {
+            return json(&sent.entry, desk.out);
+        }
+        let (was, is) = (address(&sent.entry.address), address(&self.address));
+        writeln!(
+            desk.out,
+            "{id} sent to {is} instead of {was}: {}",
+            sent.reply
+        )?;
+        Ok(())
+    }
+}
+
+impl Export {
+    fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        // Everything that can fail comes before the file is made.
+        let message = match &self.id {
+            Some(text) => {
+                let id = desk.quarantine.find(text)?;
+                let entry = desk.quarantine.detail(&id, desk.now)?.entry;
+                Some(desk.quarantine.message(&entry)?)
+            }
+            None => None,
+        };
+        let mut file;
+        let out: &mut dyn io::Write = match &self.output {
+            Some(path) => {
+                let made = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path);
+                file = made.with_context(|| format!("cannot make {}", path.display()))?;
+                &mut file
+            }
+            None => desk.out,
+        };
+        match message {
+            Some(mut message) => {
+                io::copy(&mut message, out)?;
+            }
+            None => {
+                let filter = AuditFilter {
+                    since: self.since.map(|since| since.when(desk.now)),
+                    ..AuditFilter::default()
+                };
+                for record in desk.quarantine.audit(&filter)? {
+                    json(&record, out)?;
+                }
+            }
+        }
+        out.flush()?;
         Ok(())
     }
 }

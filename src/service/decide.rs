@@ -202,8 +202,12 @@ fn in_words(decision: &Decision) -> String {
     }
 }
 
-/// A corrected address goes into a RCPT command: a plain `local@domain` and nothing else.
-fn check_address(address: &str) -> Result<(), DecideError> {
+/// Checks a corrected address, which goes into a RCPT command: a plain `local@domain` and
+/// nothing else.
+///
+/// # Errors
+/// [`DecideError::NotAnAddress`].
+pub fn check_address(address: &str) -> Result<(), DecideError> {
     let plain = |c: char| c.is_alphanumeric() || ".!#$&'*+-/=?^_`{|}~@".contains(c);
     let (local, domain) = address.rsplit_once('@').unwrap_or_default();
     if local.is_empty()

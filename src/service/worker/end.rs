@@ -59,9 +59,9 @@ impl Worker {
         let letter = match self.settings.at_end {
             AtEnd::Release => {
                 let actor = "worker, nobody decided in time";
-                return (self.quarantine)
-                    .decide(&entry.id, &Decision::SEND, actor, now)
-                    .map(drop);
+                (self.quarantine).decide(&entry.id, &Decision::SEND, actor, now)?;
+                fault::point("end.decided");
+                return Ok(());
             }
             AtEnd::Drop => self.farewell(entry, now),
             AtEnd::Bounce => self.bounce(entry, now),
