@@ -18,10 +18,10 @@ demo: ## a private Postfix with straymail in front, a few mails, and what became
 test: lint ## everything CI runs: lints, all tests (real Postfix included), the shipped configuration
 	@if cargo nextest --version >/dev/null 2>&1; then set -ex; \
 	    cargo nextest run; \
-	    cargo nextest run --features fault-injection --test crash_matrix; \
+	    cargo nextest run --features fault-injection --test crash --test crash_matrix; \
 	else set -ex; \
 	    cargo test -- --nocapture; \
-	    cargo test --features fault-injection --test crash_matrix -- --nocapture; \
+	    cargo test --features fault-injection --test crash --test crash_matrix -- --nocapture; \
 	fi
 	cargo test --quiet --doc
 	cargo run --quiet --bin straymail -- check-config --config milter.yaml
