@@ -222,3 +222,33 @@ fn beyond_a_cap_the_client_is_asked_to_come_again_and_the_log_names_the_cap() ->
     ensure!(named.count() == 1, "{log}");
     Ok(())
 }
+
+#[test]
+fn reply_to_a_digest_decides_about_the_message_it_names() -> Result<()> {
+    if let Some(why) = why_no_postfix() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let site = Site::start_with(json!({"notice": {"per_hour": 1}}))?;
+    site.held("first")?;
+    let digest = site.held("second")?;
+    ensure!(
+        digest
+            .text()
+            .contains("Subject: Not sent yet: 1 of your mails"),
+        "{}",
+        digest.text()
+    );
+    let seen = site.seen();
+    let unclear = site.reply("anna", &digest, "send")?;
+    ensure!(
+        unclear.last().contains("begin with a line for each"),
+        "{}",
+        unclear.last()
+    );
+    ensure!(site.reply("anna", &digest, "send all")?.accepted());
+    let sent = site.delivered_to("carl@army.ml", seen)?;
+    ensure!(sent.text().contains("Subject: second"), "{}", sent.text());
+    ensure!(site.daemon.held()?.len() == 1);
+    site.only(seen, &["carl@army.ml"])
+}

@@ -682,6 +682,10 @@ fn end_is_told_once_the_mta_is_back() {
     let down = Worker::new(quarantine, settings, notices(), templates, tokens, log);
     down.tick(at(1001)).unwrap();
     assert_eq!(state(&site.quarantine, &id, at(1002)), EntryState::Expired);
+    let counts = site.quarantine.counts().unwrap();
+    assert_eq!(counts.letters, 1);
+    let why = counts.last_error.unwrap();
+    assert!(why.starts_with("cannot connect to the MTA at "), "{why}");
     site.tick(1010);
     assert_eq!(site.sink.deliveries().len(), 1);
     site.tick(1001 + 60);
@@ -760,6 +764,7 @@ fn counts_show_what_waits_and_what_does_not_get_on() {
     assert_eq!(counts.oldest, Some(at(0)));
     site.tick(62);
     let counts = site.quarantine.counts().unwrap();
+    assert_eq!((counts.worker_seen_at, counts.letters), (Some(at(60)), 0));
     assert_eq!(counts.entries[3], (EntryState::Released, 1));
     assert_eq!((counts.decisions, counts.oldest), (0, None));
 }

@@ -31,9 +31,13 @@ impl Status {
             }
             writeln!(
                 desk.out,
-                "decisions to carry out: {}, of which {} failed before; notices failing: {}",
-                counts.decisions, counts.decisions_failing, counts.notices_failing
+                "decisions to carry out: {}, of which {} failed before; notices failing: {}; letters to send: {}",
+                counts.decisions, counts.decisions_failing, counts.notices_failing, counts.letters
             )?;
+            match counts.worker_seen_at {
+                Some(at) => writeln!(desk.out, "the worker was last seen at {}", time(at))?,
+                None => writeln!(desk.out, "the worker has never run")?,
+            }
             if let Some(error) = &counts.last_error {
                 writeln!(desk.out, "last error: {}", Untrusted::text(error))?;
             }

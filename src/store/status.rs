@@ -19,6 +19,10 @@ pub struct Counts {
     pub decisions_failing: u64,
     /// Notices that failed at least once and are tried again.
     pub notices_failing: u64,
+    /// Letters (ends, reports) that the MTA has yet to take.
+    pub letters: u64,
+    /// When the worker was last seen, to the minute; `None` when it never ran.
+    pub worker_seen_at: Option<Timestamp>,
     /// Why the last of these failed.
     pub last_error: Option<String>,
 }
@@ -53,10 +57,16 @@ impl Ledger<'_> {
                 "SELECT (SELECT last_error FROM (
                      SELECT last_error, next_try FROM decision WHERE last_error <> ''
                      UNION ALL SELECT last_error, next_try FROM notice WHERE outcome IS NULL AND last_error <> ''
+                     UNION ALL SELECT last_error, next_try FROM letter WHERE last_error <> ''
                  ) ORDER BY next_try DESC LIMIT 1)",
                 [],
                 |row| row.get(0),
             )
+            .map_err(error)?;
+        let seen_at = (self.connection)
+            .query_row("SELECT max(seen_at) FROM worker", [], |row| {
+                row.get::<_, Option<i64>>(0)
+            })
             .map_err(error)?;
         Ok(Counts {
             entries,
@@ -64,6 +74,8 @@ impl Ledger<'_> {
             decisions: count("SELECT count(*) FROM decision")?,
             decisions_failing: count("SELECT count(*) FROM decision WHERE tries > 0")?,
             notices_failing: count("SELECT count(*) FROM notice WHERE outcome IS NULL")?,
+            letters: count("SELECT count(*) FROM letter")?,
+            worker_seen_at: seen_at.and_then(|at| Timestamp::from_millisecond(at).ok()),
             last_error,
         })
     }
