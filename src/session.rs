@@ -146,7 +146,8 @@ pub struct Message {
     pub sender: Address,
     /// ESMTP parameters of the MAIL command.
     pub sender_args: Vec<Vec<u8>>,
-    /// SASL login, escaped.
+    /// SASL login as received, so that rules and replies can be compared with it; escaped only
+    /// where it is not UTF-8.
     pub login: Option<String>,
     /// Queue id, escaped; known late on Postfix.
     pub queue_id: Option<String>,
@@ -270,7 +271,7 @@ impl Session {
         self.message.insert(Message {
             sender,
             sender_args: to_owned(mail.args),
-            login: login.map(|login| Untrusted(login).to_string()),
+            login: login.map(text),
             queue_id: escaped(mail.queue_id),
             passage,
             judged: Vec::new(),
@@ -458,6 +459,13 @@ fn to_owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
     args.iter().map(|arg| arg.to_vec()).collect()
 }
 
+fn text(macro_value: &[u8]) -> String {
+    match std::str::from_utf8(macro_value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => Untrusted(macro_value).whole(),
+    }
+}
+
 fn escaped(macro_value: Option<&[u8]>) -> Option<String> {
     macro_value.map(|value| Untrusted(value).to_string())
 }
@@ -575,6 +583,17 @@ mod tests {
             passage(Role::Submission, "10.1.2.3", b"<>", Some(b"alice")),
             NullSender
         );
+    }
+
+    #[test]
+    fn login_is_kept_as_received() {
+        let login = |login| {
+            let session = session(Role::Submission, "192.0.2.1", b"<a@b.test>", Some(login));
+            session.message().unwrap().login.clone().unwrap()
+        };
+        assert_eq!(login(b"SITE\\anna"), "SITE\\anna");
+        assert_eq!(login(b"J\xc3\xbcrgen"), "J\u{fc}rgen");
+        assert_eq!(login(b"a\xff"), "a\\xff");
     }
 
     #[test]

@@ -177,6 +177,32 @@ fn only_the_sender_decides_and_everybody_else_hears_why_not() -> Result<()> {
     site.only(seen, &[])
 }
 
+/// `DOMAIN\name` is how many sites write their logins.
+#[test]
+fn sender_whose_login_has_a_backslash_can_answer() -> Result<()> {
+    let site = site_or_skip!();
+    let seen = site.seen();
+    let login = r"SITE\anna";
+    let sent = site.send(
+        login,
+        "anna@site.example",
+        &["carl@army.ml"],
+        "Subject: x\n\ny\n",
+    )?;
+    ensure!(sent.accepted(), "{}", sent.last());
+    let notice = site.delivered_to("anna@site.example", seen)?;
+    let text = notice.text();
+    let id = (text
+        .lines()
+        .find_map(|line| line.strip_prefix("Message-ID: ")))
+    .context("no id")?;
+    let answer = format!("In-Reply-To: {id}\n\nsend\n");
+    let taken = site.send(login, "anna@site.example", &[NOTICES], &answer)?;
+    ensure!(taken.accepted(), "{}", taken.last());
+    site.delivered_to("carl@army.ml", seen)?;
+    Ok(())
+}
+
 #[test]
 fn other_recipients_neither_wait_nor_learn_of_the_held_one() -> Result<()> {
     let site = site_or_skip!();

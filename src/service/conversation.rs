@@ -23,6 +23,7 @@ use crate::score::{Assessment, Context};
 use crate::session::{Answer, Change, Client, Judged, Mail, Message, Rcpt, Recipient, Session};
 use crate::spool::{Draft, Envelope, HeldRecipient, SpoolError};
 use crate::store::{AuditEvent, EventKind};
+use crate::untrusted::Untrusted;
 
 /// What a RCPT needs.
 #[derive(Debug)]
@@ -322,7 +323,7 @@ impl Conversation {
         };
         let writer = Writer {
             sender: message.sender.canonical(),
-            login: message.login.clone(),
+            login: (message.login.as_deref()).map(|login| Untrusted::text(login).to_string()),
         };
         let now = self.service.now();
         let taken = desk.take(self.service.quarantine(), &reply.octets, &writer, now);
