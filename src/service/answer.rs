@@ -4,7 +4,9 @@
 //! References (RFC 5322, 3.6.4). The first word of the text decides. Only the sender of the
 //! held message counts, whatever the reply says.
 
-use mail_parser::{HeaderValue, Message, MessageParser};
+use std::borrow::Cow;
+
+use mail_parser::{HeaderName, HeaderValue, Message, MessageParser, MimeHeaders};
 
 use super::decide::{Choice, Decision, Remember};
 
@@ -16,6 +18,9 @@ const MAX_ORDERS: usize = 100;
 
 /// Most message ids looked at; RFC 5322 lets References grow with every reply.
 const MAX_IDS: usize = 100;
+
+/// Most multiparts in one another that are opened; mail programs make three or four.
+const MAX_DEPTH: usize = 10;
 
 /// A reply to a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +56,7 @@ pub enum Says {
 impl Answer {
     /// Reads a reply; `host` is the right part of the notices' message ids.
     pub fn parse(octets: &[u8], host: &str) -> Answer {
-        let Some(message) = MessageParser::default().parse(octets) else {
+        let Some(message) = MessageParser::default().parse_headers(octets) else {
             return Answer {
                 tokens: Vec::new(),
                 says: None,
@@ -59,7 +64,7 @@ impl Answer {
                 automatic: false,
             };
         };
-        let text = message.body_text(0);
+        let text = text(octets);
         Answer {
             tokens: tokens(&message, host),
             says: text.as_deref().and_then(first_line).and_then(says),
@@ -68,6 +73,69 @@ impl Answer {
                 .is_some_and(|value| !value.trim().eq_ignore_ascii_case("no")),
         }
     }
+}
+
+/// Returns the first text of a message.
+///
+/// Only the part that is text goes to the parser as a whole: it reads messages within messages
+/// as deep as a stranger nests them, and freeing 9,000 of them overflows the stack, which no
+/// `catch_unwind` survives.
+fn text(octets: &[u8]) -> Option<String> {
+    let mut part = Some(with_header(octets)).filter(|part| may_hold_text(part))?;
+    for _ in 0..MAX_DEPTH {
+        let header = MessageParser::default().parse_headers(&part)?;
+        let kind = header
+            .content_type()
+            .filter(|kind| kind.c_type == "multipart");
+        let Some(kind) = kind else {
+            let message = MessageParser::default().parse(&part)?;
+            return message.body_text(0).map(Cow::into_owned);
+        };
+        let inner = (sections(&part, kind.attribute("boundary")?).into_iter())
+            .map(with_header)
+            .find(|part| may_hold_text(part))?;
+        part = inner;
+    }
+    None
+}
+
+/// Puts a field in front: the parser knows no part without one.
+fn with_header(part: &[u8]) -> Vec<u8> {
+    [b"MIME-Version: 1.0\r\n", part].concat()
+}
+
+/// Returns whether a part is text or a multipart, in so many words: of two types the parser
+/// might take the other one.
+fn may_hold_text(part: &[u8]) -> bool {
+    let Some(header) = MessageParser::default().parse_headers(part) else {
+        return false;
+    };
+    let types = (header.headers().iter()).filter(|field| field.name == HeaderName::ContentType);
+    match types.count() {
+        0 => true,
+        1 => (header.content_type())
+            .is_some_and(|kind| ["text", "multipart"].contains(&kind.c_type.as_ref())),
+        _ => false,
+    }
+}
+
+/// Returns what stands between the lines `--boundary` (RFC 2046, 5.1.1).
+fn sections<'p>(part: &'p [u8], boundary: &str) -> Vec<&'p [u8]> {
+    let delimiter = format!("--{boundary}");
+    let end = format!("--{boundary}--");
+    let mut sections = Vec::new();
+    let mut begun = None;
+    let mut at = 0;
+    for line in part.split_inclusive(|octet| *octet == b'\n') {
+        let text = line.trim_ascii_end();
+        if text == delimiter.as_bytes() || text == end.as_bytes() {
+            sections.extend(begun.and_then(|begun| part.get(begun..at)));
+            begun = (text == delimiter.as_bytes()).then_some(at + line.len());
+        }
+        at += line.len();
+    }
+    sections.extend(begun.and_then(|begun| part.get(begun..)));
+    sections
 }
 
 fn tokens(message: &Message<'_>, host: &str) -> Vec<String> {
@@ -226,6 +294,70 @@ mod tests {
         assert_eq!(parse(html).says, decision(Choice::Cancel, Remember::Not));
         let base64 = "In-Reply-To: <T@site.example>\nContent-Transfer-Encoding: base64\n\nc2VuZA==";
         assert_eq!(parse(base64).says, decision(Choice::Send, Remember::Not));
+    }
+
+    #[test]
+    fn text_is_found_in_multiparts() {
+        let part = |kind: &str, body: &str| format!("\n--b\nContent-Type: {kind}\n\n{body}");
+        let multipart = |kind: &str, parts: &[String]| {
+            format!(
+                "Content-Type: multipart/{kind}; boundary=\"b\"\n\nnot mime{}\n--b--\n",
+                parts.concat()
+            )
+        };
+        let said = |reply: &str| parse(&format!("In-Reply-To: <T@site.example>\n{reply}")).says;
+        let cancel = || decision(Choice::Cancel, Remember::Not);
+        let html = part("text/html", "<p>cancel</p>");
+        let both = [part("text/plain", "cancel"), html.clone()];
+        assert_eq!(said(&multipart("alternative", &both)), cancel());
+        assert_eq!(
+            said(&multipart("alternative", &both).replace("\"b\"", "b")),
+            cancel()
+        );
+        assert_eq!(
+            said(&multipart("mixed", &[part("image/png", "send"), html])),
+            cancel()
+        );
+        assert_eq!(
+            said(&multipart("mixed", &["\n--b\n\ncancel".into()])),
+            cancel()
+        );
+        let inner = multipart("alternative", &both)
+            .replace("--b", "--b2")
+            .replace("\"b\"", "b2");
+        let outer = multipart("mixed", &[format!("\n--b\n{inner}")]);
+        assert_eq!(said(&outer), cancel());
+        assert_eq!(
+            said(&multipart(
+                "mixed",
+                &[part("message/rfc822", "A: b\n\nsend")]
+            )),
+            None
+        );
+        assert_eq!(said("Content-Type: message/rfc822\n\nA: b\n\nsend"), None);
+        let two = "Content-Type: text/plain\nContent-Type: message/rfc822\n\nA: b\n\nsend";
+        assert_eq!(said(two), None);
+    }
+
+    #[test]
+    fn messages_within_messages_do_not_overflow_the_stack() {
+        let rfc822 = "Content-Type:message/rfc822\n\n".repeat(MAX_ANSWER / 30);
+        let digests: String = (0..MAX_ANSWER / 55)
+            .map(|n| format!("Content-Type:multipart/digest;boundary=b{n}\n\n--b{n}\n\n"))
+            .collect();
+        for mut body in [rfc822, digests] {
+            for kind in [
+                "message/rfc822",
+                "text/plain",
+                "multipart/mixed; boundary=b",
+            ] {
+                let reply =
+                    format!("In-Reply-To: <T@site.example>\nContent-Type: {kind}\n\n{body}");
+                assert_eq!(parse(&reply).tokens, ["T"]);
+            }
+            body.insert_str(0, "In-Reply-To: <T@site.example>\n");
+            assert_eq!(parse(&body).tokens, ["T"]);
+        }
     }
 
     #[test]
