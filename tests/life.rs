@@ -3,9 +3,14 @@
 
 mod support;
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
 use anyhow::{Context, Result, ensure};
+use mail_parser::MessageParser;
 use serde_json::json;
+use straymail::service::account::{AccountRole, Accounts};
 use support::daemon::{Daemon, Settings};
+use support::pages::{Browser, PASSWORD};
 use support::postfix::{Options, Postfix};
 use support::sink::Delivery;
 use support::smtp_client::{SmtpClient, Transaction};
@@ -277,4 +282,61 @@ fn reply_to_a_digest_decides_about_the_message_it_names() -> Result<()> {
     ensure!(sent.text().contains("Subject: second"), "{}", sent.text());
     ensure!(site.daemon.held()?.len() == 1);
     site.only(seen, &["carl@army.ml"])
+}
+
+#[test]
+fn link_in_the_notice_and_the_review_page_deliver_and_a_look_at_them_does_not() -> Result<()> {
+    if let Some(why) = why_no_postfix() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    // Free a moment ago; nobody else on this host asks for it by number.
+    let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let public_url = format!("http://{address}");
+    let site = Site::start_with(json!({
+        "review": {"listen": format!("inet:{address}"), "public_url": public_url},
+    }))?;
+    let store = site.daemon.settings().directory.join("store");
+    Accounts::new(&store).add("rudi", AccountRole::Reviewer, Some(PASSWORD))?;
+
+    let notice = site.held("by-link")?;
+    let mail = (MessageParser::default().parse(&notice.data)).context("no notice")?;
+    let text = mail.body_text(0).context("no text")?;
+    let link = (text.split_whitespace())
+        .find_map(|word| word.strip_prefix(public_url.as_str()))
+        .context("the notice has no link")?;
+    let seen = site.seen();
+    let mut anna = Browser::new(address);
+    ensure!(anna.head(link)?.status == 200 && anna.get(link)?.status == 200);
+    site.only(seen, &[])?;
+    let answered = anna.post(link, &[("choice", "typed"), ("remember", "not")])?;
+    ensure!(
+        answered.status == 200,
+        "{} {}",
+        answered.status,
+        answered.body
+    );
+    site.delivered_to("carl@army.ml", seen)?;
+
+    site.anna_writes(&["dora@army.ml"], "by-page")?;
+    let entry = wait_for("the held entry", || Ok(site.daemon.held()?.pop()))?;
+    let mut rudi = Browser::new(address);
+    rudi.log_in("rudi")?;
+    let page = rudi.get(&format!("/entry/{}", entry.id))?;
+    let seal = page.seal();
+    let fields = [
+        ("seal", seal.as_str()),
+        ("id", &entry.id),
+        ("action", "release"),
+        ("reason", ""),
+    ];
+    let done = rudi.post("/decide", &fields)?;
+    ensure!(
+        done.body.contains("1 released"),
+        "{} {}",
+        done.status,
+        done.body
+    );
+    site.delivered_to("dora@army.ml", seen)?;
+    Ok(())
 }

@@ -9,6 +9,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::logging::event;
 use crate::service::quarantine::Quarantine;
 use crate::untrusted::Untrusted;
 
@@ -31,7 +32,7 @@ impl Desk<'_> {
         self.complaints += 1;
         // What was printed before belongs above it.
         self.out.flush()?;
-        eprintln!("straymail: {}", with_causes(error));
+        eprintln!("straymail: {}", event::chain(error));
         Ok(())
     }
 }
@@ -62,7 +63,7 @@ pub(super) fn at_desk(
         );
     }
     for error in &recovery.damaged {
-        eprintln!("straymail: {}", with_causes(error));
+        eprintln!("straymail: {}", event::chain(error));
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut desk = Desk {
@@ -107,16 +108,6 @@ fn actor() -> String {
         Untrusted::text(&name),
         rustix::process::getuid().as_raw()
     )
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Returns the time as a table shows it: to the second, UTC.

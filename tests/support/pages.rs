@@ -189,28 +189,13 @@ impl Pages {
 
     /// Returns a browser that nobody has logged in with.
     pub(crate) fn browser(&self) -> Browser {
-        Browser {
-            address: self.address,
-            cookies: BTreeMap::new(),
-            headers: Vec::new(),
-        }
+        Browser::new(self.address)
     }
 
     /// Returns a browser logged in as `name`.
     pub(crate) fn logged_in(&self, name: &str) -> Result<Browser> {
         let mut browser = self.browser();
-        let page = browser.get("/login")?;
-        let answer = browser.post(
-            "/login",
-            &[
-                ("seal", page.seal().as_str()),
-                ("name", name),
-                ("password", PASSWORD),
-            ],
-        )?;
-        if answer.status != 303 {
-            bail!("{name} cannot log in: {} {}", answer.status, answer.body);
-        }
+        browser.log_in(name)?;
         Ok(browser)
     }
 }
@@ -254,6 +239,32 @@ impl Page {
 }
 
 impl Browser {
+    /// A browser that looks at the pages at `address`.
+    pub(crate) fn new(address: SocketAddr) -> Browser {
+        Browser {
+            address,
+            cookies: BTreeMap::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Logs in with the password of the tests.
+    pub(crate) fn log_in(&mut self, name: &str) -> Result<()> {
+        let page = self.get("/login")?;
+        let answer = self.post(
+            "/login",
+            &[
+                ("seal", page.seal().as_str()),
+                ("name", name),
+                ("password", PASSWORD),
+            ],
+        )?;
+        if answer.status != 303 {
+            bail!("{name} cannot log in: {} {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> Result<Page> {
         self.request("GET", path, None)
     }

@@ -9,7 +9,6 @@
 //! Dying before the 250 loses nothing: the claim ends with its lease. Dying between the 250
 //! and the mark can send the message once more, which is the only safe side to err on.
 
-use std::error::Error;
 use std::io::Read as _;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use jiff::Timestamp;
 
 use super::{Quarantine, QuarantineError, about, not_waiting, require};
 use crate::fault;
+use crate::logging::event;
 use crate::octets::Octets;
 use crate::smtp::{self, Accepted, Delivery, SmtpError};
 use crate::store::{
@@ -47,17 +47,6 @@ enum DeliverError {
     /// The MTA did not take it.
     #[error(transparent)]
     Smtp(#[from] SmtpError),
-}
-
-/// Returns the error with its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 impl Quarantine {
@@ -108,7 +97,7 @@ impl Quarantine {
                 self.delivered(&claim, &entry, corrected, accepted, actor, clock())
             }
             Err(error) => {
-                let why = chain(&error);
+                let why = event::chain(&error);
                 self.not_delivered(&claim, &entry, approval.as_ref(), &why, actor, clock())?;
                 Err(QuarantineError::NotReleased {
                     id: id.clone(),
