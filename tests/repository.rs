@@ -91,3 +91,30 @@ fn the_files_of_the_readme_exist() {
         assert!(fs::exists(link).unwrap(), "README.md links to {link}");
     }
 }
+
+#[test]
+fn the_verdicts_of_the_readme_are_what_check_says() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, shown) = readme.split_once("    $ straymail check ").unwrap();
+    let (names, shown) = shown.split_once('\n').unwrap();
+    let shown = shown.split("\n\n").next().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = directory.path().join("trusted");
+    fs::write(&trusted, ".mil\narmy.mil\nexample.org\n").unwrap();
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .args(["check", "--trusted"])
+        .arg(trusted)
+        .args(names.split(' '))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), shown.lines().count(), "{said}");
+    for (said, shown) in said.lines().zip(shown.lines()) {
+        let shown = shown.strip_prefix("    ").unwrap();
+        match shown.strip_suffix('…') {
+            Some(beginning) => assert!(said.starts_with(beginning), "{said}"),
+            None => assert_eq!(said, shown),
+        }
+    }
+}
