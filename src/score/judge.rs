@@ -86,7 +86,16 @@ fn whole_label(
                 Likeness::Contrived => w::ASCII_CONTRIVED,
                 Likeness::Letters => w::ascii_letters(meant.len()),
             };
-            vec![(Reason::AsciiLookalike, points)]
+            let mut terms = vec![(Reason::AsciiLookalike, points)];
+            if how == Likeness::Letters {
+                terms.extend(closed(
+                    target,
+                    Reason::ReplacedLetter,
+                    meant.len(),
+                    label.len(),
+                ));
+            }
+            terms
         });
         let by_slip = label_slip(typed, label, target, keyboard);
         return match (by_look, by_slip) {
@@ -140,11 +149,12 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
     );
     if reading.listed && !deep && !by_registry {
         // Every short label exists under every ending; a slip of one letter says a little more.
-        let room = if slip.reason == Reason::EndingTypo {
-            2
-        } else {
-            1
+        let finger = match slip.reason {
+            Reason::EndingTypo => true,
+            Reason::OtherCountry => slip.points >= w::COUNTRY_NEIGHBOUR,
+            _ => false,
         };
+        let room = if finger { 2 } else { 1 };
         let points = slip.points * (length + room).min(6) / 6 - slip.points;
         if points != 0 {
             terms.push((Reason::ShortLabel, points));
@@ -243,13 +253,7 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
             } else if length <= w::TELLING_UP_TO && telling(only.step) {
                 terms.push((Reason::TellingSlip, w::TELLING));
             }
-            if length <= w::CLOSED_REGISTRY_UP_TO && words::is_closed_registry(target.suffix()) {
-                let points = match reason {
-                    Reason::ReplacedLetter => w::CLOSED_REGISTRY_REPLACED,
-                    _ => w::CLOSED_REGISTRY,
-                };
-                terms.push((Reason::ClosedRegistry, points));
-            }
+            terms.extend(closed(target, reason, length, label.len()));
         }
         [_, _] => {
             let points = if length < w::TWO_EDITS_FROM {
@@ -277,9 +281,25 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
     Some(terms)
 }
 
+/// What an edit of a short label says less where every acronym is an institution.
+fn closed(target: &Target, reason: Reason, length: usize, typed: usize) -> Option<(Reason, i32)> {
+    let registry =
+        words::closed_registry(target.suffix()).filter(|_| length <= w::CLOSED_REGISTRY_UP_TO)?;
+    let points = w::closed_registry(registry, reason, typed);
+    (points != 0).then_some((Reason::ClosedRegistry, points))
+}
+
 /// Takes points away for slips that fingers rarely make.
 fn unlikely(found: &[At], terms: &mut Terms) {
-    let cost: i32 = found.iter().map(|at| cost(*at)).sum();
+    let cost: i32 = match found {
+        [
+            At {
+                index: 0,
+                step: Step::Missing { .. },
+            },
+        ] => w::MISSING + w::FIRST_LETTER_MISSING,
+        _ => found.iter().map(|at| cost(*at)).sum(),
+    };
     let free = w::FREE_COST * found.len() as i32;
     if cost > free {
         terms.push((Reason::UnlikelySlip, -(cost - free) * w::COST_POINTS / 100));
@@ -472,7 +492,7 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let hyphen = bare.is_some();
     let word = bare.unwrap_or(rest);
     let known = target.kind == TargetKind::Known;
-    if words::is_closed_registry(reading.suffix) {
+    if words::closed_registry(reading.suffix).is_some() {
         return None;
     }
     let generic = w::COMMON_ENDINGS.contains(&reading.suffix)
@@ -596,12 +616,10 @@ fn tail_points(
     if tail_labels > 1 {
         // `edu.ua` is where Ukrainian universities are; `gv.br` is somebody's domain.
         let same_country = tail.rsplit('.').next() == suffix.rsplit('.').next();
-        return if psl_labels >= tail_labels {
-            other_registry(tail, suffix, keyboard)
-        } else if same_country {
+        return if psl_labels < tail_labels && same_country {
             w::TAIL_SECOND_LEVEL
         } else {
-            w::TAIL_REGISTRY
+            other_registry(tail, suffix, psl_labels >= tail_labels, keyboard)
         };
     }
     if psl_labels > 1 {

@@ -315,6 +315,7 @@ impl Scorer {
             let share = match suspicion.terms.first() {
                 Some((Reason::TwoEdits | Reason::ReplacedLetter, _)) => chance,
                 _ if slips(suspicion) => chance / 2,
+                Some((Reason::OtherCountry, points)) if *points >= w::COUNTRY_ONE => chance / 2,
                 Some((Reason::CountryDropped, _)) => 0,
                 _ if ending(suspicion) => chance,
                 _ => 0,

@@ -157,15 +157,17 @@ fn authority(ending: &str) -> bool {
 }
 
 /// Points for a whole registry of another country, `gov.ni` for the trusted `gov.in`, when the
-/// name in front is unknown.
-pub(super) fn other_registry(typed: &str, meant: &str, keyboard: Keyboard) -> i32 {
+/// name in front is unknown. `exists` says whether names are registered there at all.
+pub(super) fn other_registry(typed: &str, meant: &str, exists: bool, keyboard: Keyboard) -> i32 {
     let (typed_second, typed_top) = typed.rsplit_once('.').unwrap_or(("", typed));
     let (meant_second, meant_top) = meant.rsplit_once('.').unwrap_or(("", meant));
-    if typed_second != meant_second || w::LARGE_COUNTRIES.contains(&typed_top) {
+    if typed_second != meant_second {
         return w::TAIL_REGISTRY;
     }
+    let large = exists && w::LARGE_COUNTRIES.contains(&typed_top);
     match (typed_top.as_bytes(), meant_top.as_bytes()) {
         ([a, b], [c, d]) if a == d && b == c => w::TAIL_REGISTRY_SWAPPED,
+        _ if large => w::TAIL_REGISTRY,
         ([a, b], [c, d]) if a == c && keyboard.touch(*b, *d) => w::TAIL_REGISTRY_NEIGHBOUR,
         ([a, b], [c, d]) if b == d && keyboard.touch(*a, *c) => w::TAIL_REGISTRY_NEIGHBOUR,
         _ => w::TAIL_REGISTRY,

@@ -3,6 +3,9 @@
 //! Points are on the scale of the score, 0 to 100. A site's thresholds decide what they mean;
 //! the shipped ones are note 40, hold 50, reject 90.
 
+use super::Reason;
+use super::words::Registry;
+
 /// Points of one edit by the length of the meant label (index, in characters): short labels
 /// have a real neighbour for almost every edit.
 const ONE_EDIT: [i32; 13] = [0, 0, 12, 52, 58, 68, 76, 82, 88, 88, 88, 88, 91];
@@ -43,15 +46,37 @@ pub(super) const REPLACED: i32 = 110;
 pub(super) const DIGIT_FOR_LETTER: i32 = 130;
 pub(super) const DIGIT_FOR_DIGIT: i32 = 160;
 pub(super) const FIRST_LETTER: i32 = 55;
+/// A first letter that is missing and nothing else: what a name copied with the mouse loses.
+pub(super) const FIRST_LETTER_MISSING: i32 = 10;
 /// Points for a slip that leaves few other explanations: of all names one edit from a short one,
 /// very few are a swap or a doubling away.
 pub(super) const TELLING: i32 = 6;
 /// Longest label for which that matters.
 pub(super) const TELLING_UP_TO: usize = 5;
-/// In registries of institutions every short acronym is taken, and nobody else can register one.
-pub(super) const CLOSED_REGISTRY: i32 = -8;
-/// The same for a replaced letter, the usual difference between two acronyms.
-pub(super) const CLOSED_REGISTRY_REPLACED: i32 = -14;
+/// Points for an edit of a short label in a registry of institutions, where most short acronyms
+/// are taken, and nobody else can register one. `typed` is the length of the typed label: names
+/// of two letters are few, names of three are dense.
+pub(super) fn closed_registry(registry: Registry, reason: Reason, typed: usize) -> i32 {
+    match (registry, reason) {
+        (_, Reason::MissingLetter) if typed <= 2 => CLOSED_TWO_LETTERS,
+        (Registry::Academic, Reason::ReplacedLetter) => ACADEMIC_REPLACED,
+        (Registry::Academic, Reason::SwappedLetters) => ACADEMIC_SWAPPED,
+        (Registry::Academic, Reason::MissingLetter) => ACADEMIC_MISSING,
+        (Registry::Academic, _) => ACADEMIC_EXTRA,
+        (Registry::Authority, Reason::ReplacedLetter) => AUTHORITY_REPLACED,
+        (Registry::Authority, Reason::ExtraLetter) => AUTHORITY_EXTRA,
+        (Registry::Authority, _) => 0,
+    }
+}
+
+const CLOSED_TWO_LETTERS: i32 = 0;
+const ACADEMIC_REPLACED: i32 = -14;
+const ACADEMIC_SWAPPED: i32 = -8;
+const ACADEMIC_MISSING: i32 = -15;
+const ACADEMIC_EXTRA: i32 = -10;
+const AUTHORITY_REPLACED: i32 = -8;
+const AUTHORITY_EXTRA: i32 = -10;
+
 /// Longest label for which that matters.
 pub(super) const CLOSED_REGISTRY_UP_TO: usize = 6;
 /// Cost of one step that is free of a penalty.
@@ -89,7 +114,7 @@ pub(super) const LARGE_COUNTRIES: &[&str] = &[
     "vn", "za",
 ];
 pub(super) const COUNTRY_OTHER: i32 = 36;
-pub(super) const COUNTRY_DROPPED: i32 = 60;
+pub(super) const COUNTRY_DROPPED: i32 = 56;
 pub(super) const COUNTRY_ADDED: i32 = 44;
 pub(super) const COUNTRY_TO_GENERIC: i32 = 52;
 /// `example.co.com` for `example.co.uk`.
@@ -100,9 +125,13 @@ pub(super) const GENERIC_FROM_CLOSED: i32 = 59;
 pub(super) const GENERIC_RARE: i32 = 52;
 /// Endings that come to mind first.
 pub(super) const COMMON_ENDINGS: &[&str] = &["com", "net", "org"];
-/// Country codes that are taken for a generic ending. `.io` and `.ai` are not among them: a
-/// company there is one of its own.
-pub(super) const GENERIC_COUNTRIES: &[&str] = &["us", "eu"];
+/// Country codes that are taken for a generic ending: those Google Search treats so ("Managing
+/// multi-regional sites"), `.eu` and `.us`; without `.ai` and `.io`, where a company is usually
+/// one of its own (`tests/scoring/valid.tsv`).
+pub(super) const GENERIC_COUNTRIES: &[&str] = &[
+    "ad", "as", "bz", "cc", "cd", "co", "dj", "eu", "fm", "la", "me", "ms", "nu", "sc", "sr", "su",
+    "tk", "tv", "us", "ws",
+];
 
 /// A known name below a trusted suffix, typed with another ending.
 pub(super) const KNOWN_NAME: i32 = 14;

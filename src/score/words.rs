@@ -38,16 +38,34 @@ pub(super) const HOSTS_BY_HYPHEN: &[&str] = &[
     "list", "news", "portal", "my", "web", "app", "mobile", "m", "exchange",
 ];
 
-/// Second-level labels (and generic endings) under which only institutions of a kind may register.
-const CLOSED: &[&str] = &[
-    "edu", "ac", "gov", "go", "gouv", "gob", "govt", "gub", "mil", "int", "nhs", "sch", "k12",
+/// Who may register below a suffix, where strangers may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registry {
+    /// Universities and schools: thousands of them, most with an acronym of three or four letters.
+    Academic,
+    /// Authorities and treaty organisations: fewer short names, more of them words.
+    Authority,
+}
+
+const ACADEMIC: &[&str] = &["edu", "ac", "sch", "k12"];
+const AUTHORITY: &[&str] = &[
+    "gov", "go", "gouv", "gob", "govt", "gub", "mil", "int", "nhs",
 ];
 
-/// Returns whether strangers cannot register a name under the suffix: a typo there reaches
-/// another institution or nobody, and acronyms are dense.
-pub(super) fn is_closed_registry(suffix: &str) -> bool {
-    let first = suffix.split('.').next().unwrap_or_default();
-    CLOSED.contains(&first) && (suffix.contains('.') || first != "ac")
+/// Returns what kind of closed registry a suffix is; `None` when strangers can register a name
+/// below it. A typo in a closed one reaches another institution or nobody.
+pub(super) fn closed_registry(suffix: &str) -> Option<Registry> {
+    let (first, country) = match suffix.split_once('.') {
+        Some((first, _)) => (first, true),
+        None => (suffix, false),
+    };
+    if AUTHORITY.contains(&first) {
+        Some(Registry::Authority)
+    } else if ACADEMIC.contains(&first) && (country || first != "ac") {
+        Some(Registry::Academic)
+    } else {
+        None
+    }
 }
 
 /// Words that somebody adds to a known name to make it look official or like a service of it.
