@@ -124,15 +124,28 @@ impl Address {
 
 impl Host {
     fn parse(received: &[u8], suffixes: &PublicSuffixes) -> Host {
+        let invalid = |error| Host::Invalid {
+            received: received.to_vec(),
+            error,
+        };
         match Domain::parse(received, suffixes) {
             Ok(domain) => Host::Domain(domain),
-            Err(DomainError::AddressLiteral) => Host::Literal(Untrusted(received).whole()),
-            Err(error) => Host::Invalid {
-                received: received.to_vec(),
-                error,
+            Err(DomainError::AddressLiteral) => match named(received) {
+                Some(name) => Domain::parse(name, suffixes).map_or_else(invalid, Host::Domain),
+                None => Host::Literal(Untrusted(received).whole()),
             },
+            Err(error) => invalid(error),
         }
     }
+}
+
+/// Returns the name in `[army.ml]`, which Sendmail delivers to without asking for its MX.
+fn named(literal: &[u8]) -> Option<&[u8]> {
+    let inner = literal.strip_prefix(b"[")?;
+    let inner = inner.strip_suffix(b"]").unwrap_or(inner);
+    // `IPv6:…` and other tagged literals (RFC 5321, 4.1.3) have a colon.
+    let is_name = inner.iter().any(u8::is_ascii_alphabetic) && !inner.contains(&b':');
+    is_name.then_some(inner)
 }
 
 /// Returns the mailbox inside `path`: without angle brackets, display name, source route,
@@ -246,11 +259,24 @@ fn routes(local: &[u8], suffixes: &PublicSuffixes) -> Vec<Host> {
     let mut names: Vec<&[u8]> = local.split(|byte| *byte == b'!').collect();
     let user = names.pop().unwrap_or_default();
     names.extend(user.split(|byte| matches!(byte, b'%' | b'@')).skip(1));
-    (names.into_iter())
-        .filter(|name| name.contains(&b'.'))
-        .take(MAX_READINGS - 1)
+    names.retain(|name| name.contains(&b'.'));
+    let too_many = names.len() >= MAX_READINGS;
+    if too_many {
+        names.truncate(MAX_READINGS - 2);
+    }
+    let mut hosts: Vec<Host> = (names.into_iter())
         .map(|name| Host::parse(name, suffixes))
-        .collect()
+        .collect();
+    if too_many {
+        // The MTA may follow those not looked at.
+        hosts.push(Host::Invalid {
+            received: local.to_vec(),
+            error: DomainError::TooLong {
+                length: local.len(),
+            },
+        });
+    }
+    hosts
 }
 
 /// Returns the user at the end of a route: `bob` of `army.ml!bob` and of `bob%army.ml`.
@@ -310,6 +336,24 @@ mod tests {
         assert_eq!(hosts("<\"bob%army.ml\"@navy.mil>"), ["navy.mil", "army.ml"]);
         assert_eq!(hosts("<army.ml!bob@navy.mil>"), ["navy.mil", "army.ml"]);
         assert_eq!(hosts("<bob@army.ml@navy.mil>"), ["navy.mil", "army.ml"]);
+    }
+
+    #[test]
+    fn name_in_brackets_is_judged_as_a_name() {
+        assert_eq!(hosts("<bob@[army.ml]>"), ["army.ml"]);
+        assert_eq!(hosts("<bob@[army.ml>"), ["army.ml"]);
+        assert_eq!(hosts("<bob@[army..ml]>"), ["?"]);
+        assert_eq!(hosts("<bob@[[army.ml]]>"), ["?"]);
+        assert_eq!(hosts("<bob@[IPv6:2001:db8::1]>"), ["[IPv6:2001:db8::1]"]);
+        assert_eq!(hosts("<bob@192.0.2.1>"), ["192.0.2.1"]);
+    }
+
+    #[test]
+    fn more_routes_than_are_judged_are_suspicious() {
+        let path = |count: usize| format!("<x{}%army.ml>", "%a.com".repeat(count));
+        assert!(!hosts(&path(6)).contains(&"?".to_owned()));
+        assert!(hosts(&path(6)).contains(&"army.ml".to_owned()));
+        assert!(hosts(&path(7)).contains(&"?".to_owned()));
     }
 
     #[test]
