@@ -158,6 +158,49 @@ fn held_recipient_is_deleted_in_both_spellings_before_the_answer() -> Result<()>
     bench.daemon.stop()
 }
 
+#[test]
+fn recipient_without_a_message_is_not_taken() -> Result<()> {
+    let bench = Bench::start(json!({"policy": {"suspect": "hold", "certain": "hold"}}))?;
+    let mut client = MilterClient::connect(&bench.socket)?;
+    // An MTA that cannot leave out unknown commands; one of them lets RCPT come without MAIL.
+    client.negotiate(6, ACTIONS, STEPS & !0x100)?;
+    client.connect_from("127.0.0.1", 40_000)?;
+    client.helo()?;
+    client.step(b'U', b"XFOO\0")?;
+    let answer = client.rcpt("carl@army.ml")?.context("no answer")?;
+    ensure!(answer.text().starts_with("y451 "), "{}", answer.text());
+    drop(client);
+    bench.daemon.stop()
+}
+
+#[test]
+fn body_in_the_frame_that_ends_it_is_answered_once_and_kept() -> Result<()> {
+    let bench = Bench::start(json!({"policy": {"suspect": "hold", "certain": "hold"}}))?;
+    let mut client = MilterClient::open(&bench.socket)?;
+    client.connect_from("127.0.0.1", 40_000)?;
+    for (recipients, expected) in [
+        (&["bob@navy.mil"][..], &["c"][..]),
+        (
+            &["bob@navy.mil", "carl@army.ml"],
+            &["-<carl@army.ml>|", "c"],
+        ),
+    ] {
+        client.mail("alice@army.mil")?;
+        for recipient in recipients {
+            client.rcpt(recipient)?;
+        }
+        client.step(b'L', b"Message-ID\0 <1@client.test>\0")?;
+        client.step(b'N', b"")?;
+        client.send(b'E', b"all of the body\r\n")?;
+        for frame in expected {
+            assert_eq!(client.read()?.text(), *frame, "{recipients:?}");
+        }
+    }
+    assert_eq!(bench.daemon.held()?.len(), 1);
+    drop(client);
+    bench.daemon.stop()
+}
+
 /// rspamd issue 6088: a quarantine verdict silently became an accept.
 #[test]
 fn hold_message_always_sends_the_quarantine_frame() -> Result<()> {

@@ -25,6 +25,9 @@ use crate::spool::{Draft, Envelope, HeldRecipient, SpoolError};
 use crate::store::{AuditEvent, EventKind};
 use crate::untrusted::Untrusted;
 
+/// Octets in every chunk of a body but the last one (`MILTER_CHUNK_SIZE` of both MTAs).
+const FULL_CHUNK: usize = 65_535;
+
 /// What a RCPT needs.
 #[derive(Debug)]
 pub enum RcptStep {
@@ -149,6 +152,13 @@ impl Conversation {
     /// Decides about a recipient with evidence. May wait for the disk.
     pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
         let service = Arc::clone(&self.service);
+        if self.session.message().is_none() {
+            // Nobody would remember at the end of the message what was decided now.
+            let (what, error) = ("a recipient cannot be judged", NotHeld::NoMail);
+            service.counters.faults.fetch_add(1, Ordering::Relaxed);
+            event::fault(service.log(), &self.id, what, OnError::Tempfail, &error);
+            return Answer::Refuse(Reply::fault());
+        }
         let now = service.now();
         let to = recipient.canonical();
         let from = self.sender();
@@ -243,9 +253,14 @@ impl Conversation {
                 }
                 Answer::Continue
             }
-            // indymilter leaves out the end of the message when the body was skipped in its
-            // very last chunk, so skip only what has nothing left to decide.
-            Copy::NotNeeded if self.session.is_plain() && self.reply.is_none() => Answer::Skip,
+            // indymilter answers twice and leaves out the end of the message when the body was
+            // skipped in its very last chunk (SMFIC_BODYEOB with data), so skip only what has
+            // nothing left to decide, and in a full chunk, behind which there is more to skip.
+            Copy::NotNeeded
+                if chunk.len() >= FULL_CHUNK && self.session.is_plain() && self.reply.is_none() =>
+            {
+                Answer::Skip
+            }
             Copy::NotNeeded | Copy::Header(_) | Copy::Failed(_) => Answer::Continue,
         }
     }
@@ -502,6 +517,8 @@ impl Conversation {
 /// Why recipients that should be held are not.
 #[derive(Debug, thiserror::Error)]
 enum NotHeld {
+    #[error("the MTA sent RCPT without MAIL")]
+    NoMail,
     #[error("the MTA does not let a milter delete recipients")]
     CannotDelete,
     #[error("the MTA sent no header and body")]
