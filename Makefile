@@ -37,5 +37,6 @@ quality: ## recall, false alarms and suggestions on a folder of labelled cases (
 	@test -n "$(DATA)" || { echo "say which folder: make quality DATA=path" >&2; exit 64; }
 	cargo run --quiet --release --example quality -- $(DATA)
 
-bench: ## speed of the scoring core
-	cargo bench
+bench: ## speed of the scoring core, with gates, and side by side with other libraries
+	cargo bench --bench scoring
+	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml

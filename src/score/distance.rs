@@ -89,6 +89,35 @@ pub(super) struct At {
     pub index: usize,
 }
 
+/// Returns whether two labels are at most `limit` steps apart, `limit` being 1 or 2: the same as
+/// comparing `strsim::osa_distance` with it.
+///
+/// Equal letters in front and behind do not change the distance, and what is left of labels that
+/// are close is a few letters.
+pub(super) fn within(typed: &[u8], meant: &[u8], limit: usize) -> bool {
+    let front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
+    let (t, m) = (&typed[front..], &meant[front..]);
+    let both = t.iter().rev().zip(m.iter().rev());
+    let back = both.take_while(|(t, m)| t == m).count();
+    let (t, m) = (&t[..t.len() - back], &m[..m.len() - back]);
+    match (t, m) {
+        ([], rest) | (rest, []) => rest.len() <= limit,
+        ([_], [_]) => true,
+        ([a, b], [c, d]) if a == d && b == c => true,
+        _ if limit < 2 || t.len().abs_diff(m.len()) > limit => false,
+        ([_], [_, _]) | ([_, _], [_]) | ([_, _], [_, _]) => true,
+        // Two steps, neither of them left out above: one changes an end of the difference. A swap
+        // takes both letters of an end along.
+        _ => {
+            let (a, b) = (t.len(), m.len());
+            within(&t[1..], &m[1..], 1)
+                || within(&t[1..], m, 1)
+                || within(t, &m[1..], 1)
+                || (a > 1 && b > 1 && t[0] == m[1] && t[1] == m[0] && within(&t[2..], &m[2..], 1))
+        }
+    }
+}
+
 /// Longest difference that is aligned, with room for the border row: RFC 1035, 2.3.4, plus one.
 const SIDE: usize = crate::domain::MAX_LABEL + 1;
 /// Side of the table for the usual difference, which is a few letters long.
@@ -280,6 +309,32 @@ mod tests {
                     strsim::osa_distance(typed, meant),
                     "{typed} {meant}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn within_agrees_with_strsim() {
+        // All labels of up to five letters out of three.
+        let mut labels = vec![String::new()];
+        let mut from = 0;
+        for _ in 0..5 {
+            let until = labels.len();
+            for at in from..until {
+                for letter in ["a", "b", "c"] {
+                    labels.push(format!("{}{letter}", labels[at]));
+                }
+            }
+            from = until;
+        }
+        assert_eq!(labels.len(), 364);
+        for typed in &labels {
+            for meant in &labels {
+                let distance = strsim::osa_distance(typed, meant);
+                for limit in [1, 2] {
+                    let found = within(typed.as_bytes(), meant.as_bytes(), limit);
+                    assert_eq!(found, distance <= limit, "{typed} {meant} {limit}");
+                }
             }
         }
     }

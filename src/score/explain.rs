@@ -19,13 +19,13 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
         .take_while(|(t, m)| t == m)
         .count();
     let mut pieces = Pieces::default();
-    m[..front].iter().for_each(|c| pieces.same(*c));
+    pieces.same_run(&m[..front]);
     align(
         &t[front..t.len() - back],
         &m[front..m.len() - back],
         &mut pieces,
     );
-    m[m.len() - back..].iter().for_each(|c| pieces.same(*c));
+    pieces.same_run(&m[m.len() - back..]);
     let pieces = pieces.done();
     let mut marked = String::with_capacity(meant.len() + 4);
     for piece in &pieces {
@@ -51,6 +51,17 @@ impl Pieces {
         match self.done.last_mut() {
             Some(Piece::Same(text)) => text.push(c),
             _ => self.done.push(Piece::Same(c.into())),
+        }
+    }
+
+    fn same_run(&mut self, run: &[char]) {
+        if run.is_empty() {
+            return;
+        }
+        self.flush();
+        match self.done.last_mut() {
+            Some(Piece::Same(text)) => text.extend(run),
+            _ => self.done.push(Piece::Same(run.iter().collect())),
         }
     }
 

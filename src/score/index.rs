@@ -28,6 +28,9 @@ pub(super) const MOST_TOKENS: usize = 6;
 /// Words of a typed name at which an embedded name may begin. Ordinary names have fewer than 8.
 pub(super) const MOST_STARTS: usize = 16;
 
+/// Shortest trusted label that is looked for at an end of another: `us-hp` for `us.hp`.
+const SHORTEST_PART: usize = 2;
+
 /// Base of the polynomial hash; odd, so it has an inverse modulo 2^64.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 const BASE_INVERSE: u64 = inverse(BASE);
@@ -70,11 +73,11 @@ fn salt(length: usize, tag: Tag) -> u64 {
     ((tag as u64) << 59) ^ ((length as u64) << 51)
 }
 
+/// One multiplication: its upper bits, which the filter and the buckets use, depend on all bits of
+/// the sum.
 #[inline]
 fn mix_salted(sum: u64, salt: u64) -> u64 {
-    let x = sum ^ salt;
-    let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    x ^ (x >> 29)
+    (sum ^ salt).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
 fn mix(sum: u64, length: usize, tag: Tag) -> u64 {
@@ -208,7 +211,7 @@ impl Index {
         let mut filter = vec![0u64; 1 << (filter_bits - 6)];
         for target in targets {
             keys(target, |hash| {
-                offsets[(hash >> bucket_shift) as usize + 1] += 1;
+                offsets[(spread(hash) >> bucket_shift) as usize + 1] += 1;
                 let bit = filter_bit(hash, filter_shift);
                 filter[bit >> 6] |= 1 << (bit & 63);
             });
@@ -220,6 +223,7 @@ impl Index {
         let mut next = offsets.clone();
         for (id, target) in (0u32..).zip(targets) {
             keys(target, |hash| {
+                let hash = spread(hash);
                 let place = &mut next[(hash >> bucket_shift) as usize];
                 items[*place as usize] = id | fingerprint(hash);
                 *place += 1;
@@ -250,6 +254,7 @@ impl Index {
 
     #[inline(never)]
     fn bucket(&self, hash: u64, each: &mut impl FnMut(u32)) {
+        let hash = spread(hash);
         let bucket = (hash >> self.bucket_shift) as usize;
         let (start, end) = (self.offsets[bucket], self.offsets[bucket + 1]);
         for item in &self.items[start as usize..end as usize] {
@@ -305,8 +310,10 @@ impl Index {
         (start, end): (usize, usize),
         each: &mut impl FnMut(u32),
     ) {
-        for cut in start + 1..end {
+        for cut in start + SHORTEST_PART..end {
             self.probe(mix(sums.part(start, cut), cut - start, Tag::Label), each);
+        }
+        for cut in start + 1..(end + 1).saturating_sub(SHORTEST_PART) {
             self.probe(mix(sums.part(cut, end), end - cut, Tag::Label), each);
         }
     }
@@ -333,45 +340,45 @@ impl Index {
 
     /// A trusted name inside of the name.
     fn windows(&self, sums: &Sums, typed: &Name<'_>, each: &mut impl FnMut(u32)) {
-        let separator = |byte: u8| byte == b'.' || byte == b'-';
-        let text = typed.text.as_bytes();
-        let mut starts = 0;
-        let mut start = 0;
-        while start < typed.label_end() && starts < MOST_STARTS {
-            let mut tokens = 0;
-            let mut end = start;
-            while tokens < MOST_TOKENS {
-                match text
-                    .get(end..)
-                    .and_then(|t| t.iter().position(|b| separator(*b)))
-                {
-                    Some(length) => end += length,
-                    None => break,
-                }
-                tokens += 1;
-                // One word may be a trusted label, several a trusted name.
-                let tag = if tokens == 1 { Tag::Label } else { Tag::Joined };
-                self.probe(mix(sums.part(start, end), end - start, tag), each);
-                end += 1;
-            }
-            match text
-                .get(start..)
-                .and_then(|t| t.iter().position(|b| separator(*b)))
+        // Where the words end; all that a window from one of the first starts can reach.
+        let mut ends = [0usize; MOST_STARTS + MOST_TOKENS];
+        let mut count = 0;
+        for (at, byte) in typed.text.bytes().enumerate() {
+            if (byte == b'.' || byte == b'-')
+                && let Some(end) = ends.get_mut(count)
             {
-                Some(length) => start += length + 1,
-                None => break,
+                *end = at;
+                count += 1;
             }
-            starts += 1;
+        }
+        let ends = &ends[..count];
+        let mut start = 0;
+        for first in 0..count.min(MOST_STARTS) {
+            if start >= typed.label_end() {
+                break;
+            }
+            for (word, end) in ends[first..].iter().take(MOST_TOKENS).enumerate() {
+                // One word may be a trusted label, several a trusted name.
+                let tag = if word == 0 { Tag::Label } else { Tag::Joined };
+                self.probe(mix(sums.part(start, *end), end - start, tag), each);
+            }
+            start = ends[first] + 1;
         }
     }
 }
 
 fn filter_bit(hash: u64, shift: u32) -> usize {
-    (hash.rotate_left(24) >> shift) as usize
+    (hash >> shift) as usize
 }
 
-fn fingerprint(hash: u64) -> u32 {
-    ((hash >> 8) as u32) << ID_BITS
+/// What buckets and fingerprints are taken from; the filter has used the upper bits as they are.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    (hash ^ (hash >> 32)).wrapping_mul(BASE)
+}
+
+fn fingerprint(spread: u64) -> u32 {
+    ((spread >> 8) as u32) << ID_BITS
 }
 
 /// Calls `each` with every key under which a target is found.

@@ -4,7 +4,7 @@
 //! everything, the verdict is the same.
 
 use super::Reason;
-use super::distance::{At, Keyboard, Step, steps};
+use super::distance::{At, Keyboard, Step, steps, within};
 use super::index::{MOST_STARTS, MOST_TOKENS};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
@@ -13,8 +13,54 @@ use super::target::{Target, TargetKind};
 use super::weights as w;
 use super::words;
 
-/// The terms of one hypothesis; the score is their sum.
-pub(super) type Terms = Vec<(Reason, i32)>;
+/// Most terms of one hypothesis: 8 of the rules, 10 of what is known beside the names, the limit.
+const MOST_TERMS: usize = 20;
+
+/// The terms of one hypothesis; the score is their sum. Kept in place: most hypotheses are dropped
+/// at once, and an allocation would cost more than the comparison.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    terms: [(Reason, i32); MOST_TERMS],
+    count: usize,
+}
+
+impl Terms {
+    /// Begins with the reason that the hypothesis rests on.
+    fn of(reason: Reason, points: i32) -> Terms {
+        Terms {
+            terms: [(reason, points); MOST_TERMS],
+            count: 1,
+        }
+    }
+
+    fn none() -> Terms {
+        Terms {
+            count: 0,
+            ..Terms::of(Reason::Limit, 0)
+        }
+    }
+
+    /// Adds a term.
+    pub(super) fn push(&mut self, reason: Reason, points: i32) {
+        if let Some(free) = self.terms.get_mut(self.count) {
+            *free = (reason, points);
+            self.count += 1;
+        }
+    }
+
+    fn and(mut self, reason: Reason, points: i32) -> Terms {
+        self.push(reason, points);
+        self
+    }
+}
+
+impl std::ops::Deref for Terms {
+    type Target = [(Reason, i32)];
+
+    fn deref(&self) -> &[(Reason, i32)] {
+        self.terms.get(..self.count).unwrap_or_default()
+    }
+}
 
 /// The sum of terms before it is limited to 0 to 100.
 pub(super) fn sum(terms: &[(Reason, i32)]) -> i32 {
@@ -66,7 +112,8 @@ fn whole_label(
     let look = typed.look;
     let disguised = look.foreign || look.accent || target.look.foreign || target.look.accent;
     let same_suffix = reading.suffix == target.suffix();
-    let likeness = if label == meant {
+    // With another ending a look-alike counts only when it is one of another alphabet.
+    let likeness = if label == meant || !(same_suffix || disguised) {
         None
     } else {
         likeness(label.as_bytes(), meant.as_bytes())
@@ -79,21 +126,22 @@ fn whole_label(
             } else {
                 w::SKELETON_FOLDED
             };
-            return Some(vec![(disguise(typed, target), points)]);
+            return Some(Terms::of(disguise(typed, target), points));
         }
         let by_look = likeness.map(|how| {
             let points = match how {
                 Likeness::Contrived => w::ASCII_CONTRIVED,
                 Likeness::Letters => w::ascii_letters(meant.len()),
             };
-            let mut terms = vec![(Reason::AsciiLookalike, points)];
+            let mut terms = Terms::of(Reason::AsciiLookalike, points);
             if how == Likeness::Letters {
-                terms.extend(closed(
+                closed(
                     target,
                     Reason::ReplacedLetter,
                     meant.len(),
                     label.len(),
-                ));
+                    &mut terms,
+                );
             }
             terms
         });
@@ -104,35 +152,36 @@ fn whole_label(
             (None, slip) => slip,
         };
     }
-    let slip = slip(reading.suffix, reading.listed, target.suffix(), keyboard)?;
-    if disguised && alike {
-        let points = slip.points.min(w::ALSO_LABEL.abs());
-        return Some(vec![
-            (disguise(typed, target), w::SKELETON_FOLDED + w::ALSO_LABEL),
-            (slip.reason, points / 2),
-        ]);
-    }
-    if label == meant {
-        return Some(ending_only(reading, &slip, target));
-    }
-    // A typo in the label besides one in the ending: only where the ending is clearly a typo.
+    // A typo in the label besides one in the ending counts for few labels.
     let limit = if target.frequent {
         edit_limit(meant.len(), true)
     } else {
         1
     };
     let long_enough = meant.len() >= 5 || (target.frequent && meant.len() >= 4);
-    if !slip.near || !long_enough || !near(label, meant, limit) {
+    if label != meant && !(disguised && alike) && !(long_enough && near(label, target, limit)) {
         return None;
     }
-    let mut terms = vec![
-        (slip.reason, slip.points),
-        (Reason::AlsoLabel, w::ALSO_LABEL),
-    ];
+    let slip = slip(reading.suffix, reading.listed, target.suffix(), keyboard)?;
+    if disguised && alike {
+        let points = slip.points.min(w::ALSO_LABEL.abs());
+        return Some(
+            Terms::of(disguise(typed, target), w::SKELETON_FOLDED + w::ALSO_LABEL)
+                .and(slip.reason, points / 2),
+        );
+    }
+    if label == meant {
+        return Some(ending_only(reading, &slip, target));
+    }
+    // Only where the ending is clearly a typo.
+    if !slip.near {
+        return None;
+    }
+    let mut terms = Terms::of(slip.reason, slip.points).and(Reason::AlsoLabel, w::ALSO_LABEL);
     let found = steps(label.as_bytes(), meant.as_bytes(), keyboard);
     unlikely(&found, &mut terms);
     if found.len() > 1 {
-        terms.push((Reason::TwoEdits, w::ALSO_LABEL));
+        terms.push(Reason::TwoEdits, w::ALSO_LABEL);
     }
     Some(terms)
 }
@@ -140,7 +189,7 @@ fn whole_label(
 /// The right label with another ending.
 fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Target) -> Terms {
     let length = i32::try_from(target.label().len()).unwrap_or(i32::MAX);
-    let mut terms = vec![(slip.reason, slip.points)];
+    let mut terms = Terms::of(slip.reason, slip.points);
     // A host below a known name is typed by those who know it: `jagcnet.army.gr`.
     let deep = target.kind == TargetKind::Known && !reading.below.is_empty();
     let by_registry = matches!(
@@ -157,7 +206,7 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
         let room = if finger { 2 } else { 1 };
         let points = slip.points * (length + room).min(6) / 6 - slip.points;
         if points != 0 {
-            terms.push((Reason::ShortLabel, points));
+            terms.push(Reason::ShortLabel, points);
         }
     }
     match target.kind {
@@ -167,9 +216,9 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
                 Reason::EndingTypo => w::KNOWN_NAME_TYPO,
                 _ => w::KNOWN_NAME,
             };
-            terms.push((Reason::KnownName, points));
+            terms.push(Reason::KnownName, points);
         }
-        TargetKind::Own => terms.push((Reason::OwnDomain, w::OWN_DOMAIN)),
+        TargetKind::Own => terms.push(Reason::OwnDomain, w::OWN_DOMAIN),
         TargetKind::Entry => {}
     }
     terms
@@ -193,11 +242,13 @@ fn below_fits(typed: &str, meant: &str) -> bool {
     }
 }
 
-/// Returns whether the labels are at most `limit` edits apart; equal labels are.
-pub(super) fn near(typed: &str, meant: &str, limit: usize) -> bool {
+/// Returns whether the label is at most `limit` edits, 1 or 2, from that of the target; an equal
+/// one is.
+fn near(typed: &str, target: &Target, limit: usize) -> bool {
+    let meant = target.label();
     typed.len().abs_diff(meant.len()) <= limit
-        && letters(typed.as_bytes()).bits_apart(letters(meant.as_bytes())) <= 2 * limit as u32
-        && strsim::osa_distance(typed, meant) <= limit
+        && letters(typed.as_bytes()).bits_apart(target.letters) <= 2 * limit as u32
+        && within(typed.as_bytes(), meant.as_bytes(), limit)
 }
 
 /// Which letters a label has: a cheap proof that two labels are far apart.
@@ -229,17 +280,17 @@ pub(super) fn edit_limit(meant_len: usize, frequent: bool) -> usize {
 fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard) -> Option<Terms> {
     let meant = target.label();
     let length = meant.len();
-    if label == meant || !near(label, meant, edit_limit(length, target.frequent)) {
+    if label == meant || !near(label, target, edit_limit(length, target.frequent)) {
         return None;
     }
     let found = steps(label.as_bytes(), meant.as_bytes(), keyboard);
-    let mut terms = Vec::with_capacity(4);
+    let mut terms = Terms::none();
     match found.as_slice() {
         [only] => {
             let reason = match only.step {
                 Step::Missing { letter: b'-', .. } | Step::Extra { letter: b'-', .. } => {
                     let points = w::HYPHEN.min(w::one_edit(length) + 12);
-                    return Some(vec![(Reason::Hyphen, points)]);
+                    return Some(Terms::of(Reason::Hyphen, points));
                 }
                 Step::Missing { .. } => Reason::MissingLetter,
                 Step::Extra { .. } => Reason::ExtraLetter,
@@ -247,13 +298,13 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
                 Step::Swapped { .. } => Reason::SwappedLetters,
             };
             let length = weight_length(meant, only.index);
-            terms.push((reason, w::one_edit(length)));
+            terms.push(reason, w::one_edit(length));
             if length >= w::PLURAL_FROM && plural(*only, length) {
-                terms.push((Reason::Plural, w::PLURAL));
+                terms.push(Reason::Plural, w::PLURAL);
             } else if length <= w::TELLING_UP_TO && telling(only.step) {
-                terms.push((Reason::TellingSlip, w::TELLING));
+                terms.push(Reason::TellingSlip, w::TELLING);
             }
-            terms.extend(closed(target, reason, length, label.len()));
+            closed(target, reason, length, label.len(), &mut terms);
         }
         [_, _] => {
             let points = if length < w::TWO_EDITS_FROM {
@@ -261,32 +312,37 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
             } else {
                 w::two_edits(length)
             };
-            terms.push((Reason::TwoEdits, points));
+            terms.push(Reason::TwoEdits, points);
         }
         _ => return None,
     }
     unlikely(&found, &mut terms);
     if found.iter().any(|at| changes_number(at.step)) {
-        terms.push((Reason::Number, w::NUMBER));
+        terms.push(Reason::Number, w::NUMBER);
     }
     if matches!(target.suffix(), "gov" | "us") && other_state(label.as_bytes(), meant.as_bytes()) {
-        terms.push((Reason::StateCode, w::STATE_CODE));
+        terms.push(Reason::StateCode, w::STATE_CODE);
     }
     if target.frequent && length >= w::FREQUENT_FROM {
-        terms.push((Reason::FrequentTarget, w::FREQUENT));
+        terms.push(Reason::FrequentTarget, w::FREQUENT);
     }
     if typed.look.foreign {
-        terms.push((Reason::Homoglyph, w::FREQUENT));
+        terms.push(Reason::Homoglyph, w::FREQUENT);
     }
     Some(terms)
 }
 
-/// What an edit of a short label says less where every acronym is an institution.
-fn closed(target: &Target, reason: Reason, length: usize, typed: usize) -> Option<(Reason, i32)> {
-    let registry =
-        words::closed_registry(target.suffix()).filter(|_| length <= w::CLOSED_REGISTRY_UP_TO)?;
-    let points = w::closed_registry(registry, reason, typed);
-    (points != 0).then_some((Reason::ClosedRegistry, points))
+/// An edit of a short label says less where every acronym is an institution.
+fn closed(target: &Target, reason: Reason, length: usize, typed: usize, terms: &mut Terms) {
+    if length > w::CLOSED_REGISTRY_UP_TO {
+        return;
+    }
+    if let Some(registry) = words::closed_registry(target.suffix()) {
+        let points = w::closed_registry(registry, reason, typed);
+        if points != 0 {
+            terms.push(Reason::ClosedRegistry, points);
+        }
+    }
 }
 
 /// Takes points away for slips that fingers rarely make.
@@ -302,7 +358,7 @@ fn unlikely(found: &[At], terms: &mut Terms) {
     };
     let free = w::FREE_COST * found.len() as i32;
     if cost > free {
-        terms.push((Reason::UnlikelySlip, -(cost - free) * w::COST_POINTS / 100));
+        terms.push(Reason::UnlikelySlip, -(cost - free) * w::COST_POINTS / 100);
     }
 }
 
@@ -390,6 +446,10 @@ fn other_state(a: &[u8], b: &[u8]) -> bool {
 /// The same characters with dots or hyphens elsewhere.
 fn dots(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let meant = target.text();
+    // Names that end in different letters are the usual case.
+    if !ends_alike(&typed.text, meant) {
+        return None;
+    }
     let tail = typed
         .tails()
         .find(|tail| *tail != meant && folded(tail).eq(folded(meant)))?;
@@ -397,7 +457,7 @@ fn dots(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let length = target.label().len();
     if without_hyphens(tail) == without_hyphens(meant) {
         let points = w::HYPHEN.min(w::one_edit(length) + 12);
-        return Some(vec![(Reason::Hyphen, points)]);
+        return Some(Terms::of(Reason::Hyphen, points));
     }
     // Two letters and a suffix fold to too many words.
     let points = if folded(meant).count() >= 5 {
@@ -405,7 +465,15 @@ fn dots(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     } else {
         60
     };
-    Some(vec![(Reason::Dots, points)])
+    Some(Terms::of(Reason::Dots, points))
+}
+
+/// Returns whether the bytes of `meant` without dots and hyphens are the last of `typed`'s.
+fn ends_alike(typed: &str, meant: &str) -> bool {
+    let separator = |byte: &u8| *byte == b'.' || *byte == b'-';
+    let mut typed = typed.bytes().rev().filter(|byte| !separator(byte));
+    let mut meant = meant.bytes().rev().filter(|byte| !separator(byte));
+    meant.all(|byte| typed.next() == Some(byte))
 }
 
 /// `wwwexample.com`, `mail-example.com`: the dot after a host name was lost.
@@ -432,7 +500,7 @@ fn host_glued(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         (false, 4) => 66,
         _ => w::HOST_GLUED,
     };
-    Some(vec![(Reason::HostGlued, points)])
+    Some(Terms::of(Reason::HostGlued, points))
 }
 
 /// The whole trusted name stands inside of another domain.
@@ -445,7 +513,8 @@ fn embedded(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let label_end = typed.label_start() + reading.label.len();
     let separator = |byte: u8| byte == b'.' || byte == b'-';
     let same = |t: &u8, m: &u8| t == m || (separator(*t) && separator(*m));
-    if target.text().split(['.', '-']).count() > MOST_TOKENS {
+    // Most of a name must be there before its place matters.
+    if !inside(text, meant) || target.text().split(['.', '-']).count() > MOST_TOKENS {
         return None;
     }
     let mut loudest = None;
@@ -463,13 +532,28 @@ fn embedded(typed: &Name<'_>, target: &Target) -> Option<Terms> {
             continue;
         }
         if start < typed.label_start() {
-            return Some(vec![(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN)]);
+            return Some(Terms::of(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN));
         }
         if end < label_end {
-            loudest = Some(vec![(Reason::EmbeddedDomain, w::EMBEDDED_HYPHENS)]);
+            loudest = Some(Terms::of(Reason::EmbeddedDomain, w::EMBEDDED_HYPHENS));
         }
     }
     loudest
+}
+
+/// Returns whether `meant` may stand between separators inside of `text`: its first label does.
+fn inside(text: &[u8], meant: &[u8]) -> bool {
+    let Some(end) = meant.iter().position(|b| *b == b'.' || *b == b'-') else {
+        return true;
+    };
+    let (Some(head), Some(first)) = (meant.get(..end), meant.first()) else {
+        return true;
+    };
+    text.iter().enumerate().any(|(at, byte)| {
+        byte == first
+            && (at == 0 || matches!(text.get(at - 1), Some(b'.' | b'-')))
+            && text.get(at..at + end) == Some(head)
+    })
 }
 
 /// The trusted label and a word that makes it look official: `secure-example.org`.
@@ -508,7 +592,7 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         (true, _, 3) => w::LABEL_AND_WORD_SHORTEST,
         (true, _, _) => w::LABEL_AND_WORD_SHORT,
     };
-    Some(vec![(Reason::LabelAndWord, points)])
+    Some(Terms::of(Reason::LabelAndWord, points))
 }
 
 /// The trusted label among the words of the name. Below every threshold: much of the world's
@@ -526,7 +610,7 @@ fn label_inside(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         .any(|word| word == meant);
     // Equal labels are a matter of endings, and judged there.
     let glued = label != meant && (label.starts_with(meant) || label.ends_with(meant));
-    (word && label != meant || glued).then(|| vec![(Reason::LabelInside, w::LABEL_INSIDE)])
+    (word && label != meant || glued).then(|| Terms::of(Reason::LabelInside, w::LABEL_INSIDE))
 }
 
 /// What the end of a name has to do with a suffix that is trusted as a whole.
@@ -548,7 +632,7 @@ pub(super) fn judge_suffix(
     let wanted = suffix.split('.').count();
     let found = |points, front: &str| {
         (!front.is_empty()).then(|| SuffixFinding {
-            terms: vec![(Reason::TrustedEnding, points)],
+            terms: Terms::of(Reason::TrustedEnding, points),
             meant: format!("{front}.{suffix}"),
         })
     };
@@ -657,7 +741,7 @@ fn inner_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFinding> {
         if bounded && text[start..end].iter().zip(meant).all(|(t, m)| same(t, m)) {
             let front = typed.text.get(..start - 1).unwrap_or_default();
             return Some(SuffixFinding {
-                terms: vec![(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN - 6)],
+                terms: Terms::of(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN - 6),
                 meant: if front.is_empty() {
                     format!(".{suffix}")
                 } else {

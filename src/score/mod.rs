@@ -321,29 +321,29 @@ impl Scorer {
                 _ => 0,
             };
             if share != 0 {
-                suspicion.terms.push((Reason::Chance, share));
+                suspicion.terms.push(Reason::Chance, share);
             }
             if endings > 1 && ending(suspicion) {
                 let further = i32::try_from(endings - 1).unwrap_or(i32::MAX);
                 let points = w::MANY_ENDINGS
                     .saturating_mul(further)
                     .max(w::MANY_ENDINGS_MOST);
-                suspicion.terms.push((Reason::ManyEndings, points));
+                suspicion.terms.push(Reason::ManyEndings, points);
             }
             if neighbours > 2 && slips(suspicion) {
                 let beyond = i32::try_from(neighbours - 2).unwrap_or(i32::MAX);
                 let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
-                suspicion.terms.push((Reason::ManyNeighbours, points));
+                suspicion.terms.push(Reason::ManyNeighbours, points);
             }
             if real_webmail && !disguised {
-                suspicion.terms.push((Reason::RealWebmail, w::REAL_WEBMAIL));
+                suspicion.terms.push(Reason::RealWebmail, w::REAL_WEBMAIL);
             }
             // Somebody who imitates a name writes first and waits for the answer: what looks the
             // same is never forgiven for its history.
             if !disguised && history != 0 {
-                suspicion.terms.push((Reason::History, history));
+                suspicion.terms.push(Reason::History, history);
                 if context.answers_before > 0 {
-                    suspicion.terms.push((Reason::Answered, w::ANSWERED));
+                    suspicion.terms.push(Reason::Answered, w::ANSWERED);
                 }
             }
             if context
@@ -351,14 +351,14 @@ impl Scorer {
                 .iter()
                 .any(|companion| companion.is_within(&suspicion.meant))
             {
-                suspicion.terms.push((Reason::Companion, w::COMPANION));
+                suspicion.terms.push(Reason::Companion, w::COMPANION);
             }
             if context
                 .local_part_at
                 .iter()
                 .any(|at| *at == suspicion.meant)
             {
-                suspicion.terms.push((Reason::LocalPart, w::LOCAL_PART));
+                suspicion.terms.push(Reason::LocalPart, w::LOCAL_PART);
             }
             if context.frequent.iter().any(|at| *at == suspicion.meant)
                 && !suspicion
@@ -366,7 +366,7 @@ impl Scorer {
                     .iter()
                     .any(|(reason, _)| *reason == Reason::FrequentTarget)
             {
-                suspicion.terms.push((Reason::FrequentTarget, w::SHARE));
+                suspicion.terms.push(Reason::FrequentTarget, w::SHARE);
             }
         }
     }
@@ -386,13 +386,13 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
     let total = sum(&terms);
     let score = total.clamp(0, 100);
     if score != total {
-        terms.push((Reason::Limit, score - total));
+        terms.push(Reason::Limit, score - total);
     }
     Candidate {
         score: u8::try_from(score).unwrap_or(100),
         evidence: terms
-            .into_iter()
-            .map(|(reason, points)| Evidence {
+            .iter()
+            .map(|&(reason, points)| Evidence {
                 reason,
                 points,
                 detail: explain::detail(reason, typed, label, suffix),

@@ -95,6 +95,9 @@ impl<'d> Name<'d> {
 
     /// Returns where the label of [`Name::second_reading`] begins and ends.
     pub(super) fn second_span(&self) -> Option<(usize, usize)> {
+        if self.label_start == 0 {
+            return None;
+        }
         let first = self.reading();
         if first.listed && !nearly_second_level(&first) {
             return None;

@@ -2,6 +2,7 @@
 
 use crate::domain::Domain;
 
+use super::judge::{Letters, letters};
 use super::name::Name;
 use super::skeleton::Look;
 
@@ -27,6 +28,8 @@ pub(super) struct Target {
     pub kind: TargetKind,
     /// Whether it is one of the domains most mail goes to.
     pub frequent: bool,
+    /// The letters of the label, which prove most other labels far.
+    pub letters: Letters,
     label_start: u8,
     suffix_start: u8,
 }
@@ -44,6 +47,7 @@ impl Target {
             look: name.look,
             kind,
             frequent,
+            letters: letters(name.reading().label.as_bytes()),
             label_start: small(name.label_start()),
             suffix_start: small(suffix_start),
         }
