@@ -9,7 +9,8 @@ compile_error!(
     "the feature `fault-injection` is for tests; build without it, or with debug assertions"
 );
 
-/// Kills this process when `STRAYMAIL_FAULT` is `name`, hangs it when it is `name:hang`.
+/// Kills this process when `STRAYMAIL_FAULT` is `name`, hangs it when it is `name:hang`, panics
+/// when it is `name:panic`.
 ///
 /// The death is a SIGKILL to ourselves: no destructor runs, no buffer is flushed.
 #[cfg(feature = "fault-injection")]
@@ -26,6 +27,10 @@ pub fn point(name: &str) {
         loop {
             std::thread::park();
         }
+    }
+    #[expect(clippy::panic, reason = "that is the fault asked for")]
+    if wanted.strip_suffix(":panic") == Some(name) {
+        panic!("\u{1b}[2Jasked for");
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 
 use anyhow::{Context, Result, ensure};
 use support::daemon::{self, Daemon, Settings};
+use support::milter_client::MilterClient;
 use support::postfix::{Options, Postfix};
 use support::smtp_client::{SmtpClient, Transaction};
 use support::wait_for;
@@ -163,6 +164,50 @@ fn no_crash_of_a_release_loses_the_message_and_one_costs_at_most_one_duplicate()
         ensure!((1..=*most).contains(&copies), "{point}: {copies} copies");
     }
     daemon.stop()
+}
+
+/// A panic is a bug of ours: its session is deferred, the others and the daemon go on.
+#[test]
+fn a_panic_defers_its_own_session_and_no_other() -> Result<()> {
+    for (point, ends_at_rcpt) in [("rcpt:panic", true), ("eom-before-store:panic", false)] {
+        let directory = tempfile::tempdir()?;
+        let mut settings = Settings::in_directory(directory.path())
+            .with(serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}}));
+        settings.fault = Some(point.to_owned());
+        let daemon = Daemon::start(&settings)?;
+        let socket = directory.path().join("milter.sock");
+        let mut idle = MilterClient::open(&socket)?;
+        for _ in 0..2 {
+            let mut client = MilterClient::open(&socket)?;
+            client.connect_from("127.0.0.1", 40_000)?;
+            client.mail("alice@army.mil")?;
+            let answer = client.rcpt(BAD)?.context("no answer")?;
+            if ends_at_rcpt {
+                ensure!(answer.command == b't', "{point}: {}", answer.text());
+                let next = client.rcpt(GOOD)?.context("no answer")?;
+                ensure!(next.command == b't', "{point}, next: {}", next.text());
+                continue;
+            }
+            client.content()?;
+            let frames = client.end()?;
+            let last = frames.last().context("no answer")?;
+            ensure!(last.command == b't', "{point}: {}", last.text());
+        }
+        idle.connect_from("127.0.0.1", 40_001)?;
+        ensure!(
+            idle.mail("alice@army.mil")?.is_some(),
+            "another session hangs"
+        );
+        let log = daemon.log();
+        ensure!(log.contains("internal error, session deferred"), "{log}");
+        ensure!(
+            !log.contains('\u{1b}'),
+            "the panic's message is not escaped"
+        );
+        drop(idle);
+        daemon.stop()?;
+    }
+    Ok(())
 }
 
 fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Result<Cell> {
