@@ -2,6 +2,7 @@
 
 mod approve;
 mod audit;
+mod backup;
 mod check;
 mod check_config;
 mod desk;
@@ -55,6 +56,9 @@ enum Command {
     Audit(audit::Audit),
     Status(status::Status),
     Reviewer(reviewer::Reviewer),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    RotateKey(backup::RotateKey),
 }
 
 /// Why a command failed.
@@ -102,6 +106,9 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Audit(command) => command.run(path),
         Command::Status(command) => command.run(path),
         Command::Reviewer(command) => command.run(path),
+        Command::Backup(command) => command.run(path),
+        Command::Restore(command) => command.run(path),
+        Command::RotateKey(command) => command.run(path),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod answer;
+pub mod backup;
 pub mod conversation;
 pub mod decide;
 pub mod desk;

@@ -36,7 +36,8 @@ pub use envelope::{Envelope, HeldRecipient};
 pub use record::{Held, MessageKey, Record};
 
 use draft::TempFile;
-use record::{MAX_ENVELOPE, hex, read_trailer};
+pub(crate) use record::hex;
+use record::{MAX_ENVELOPE, read_trailer};
 
 /// A temporary file this old belongs to no living session (an MTA gives the end of a message
 /// minutes, not hours).

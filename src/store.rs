@@ -7,8 +7,10 @@
 
 mod approval;
 mod audit;
+mod copy;
 mod decision;
 mod entry;
+mod forget;
 mod id;
 mod letter;
 mod notice;
@@ -29,6 +31,7 @@ use rustix::fs::FlockOperation;
 
 pub use approval::{Approval, NewApproval, Origin};
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
+pub use copy::Merged;
 pub use decision::PendingDecision;
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};

@@ -873,33 +873,46 @@ fn a_changed_removed_or_inserted_audit_row_is_found() {
 }
 
 #[test]
-fn a_database_of_version_one_is_opened() {
-    let dir = tempfile::tempdir().unwrap();
-    let database = rusqlite::Connection::open(dir.path().join("quarantine.db")).unwrap();
-    database
-        .execute_batch(include_str!("held/version-1.sql"))
-        .unwrap();
-    drop(database);
-    let quarantine = open(dir.path(), 1);
-    let entries = all(&quarantine, 1000);
-    assert_eq!(entries.len(), 1);
-    assert_eq!(
-        (entries[0].id.as_str(), entries[0].state),
-        ("YYGV7R7MX5", EntryState::Held)
-    );
-    assert!(matches!(
-        quarantine.verify_audit(None).unwrap(),
-        Verified::Intact { rows: 1, .. }
-    ));
-    assert!(
-        quarantine
-            .approval("anna@example.org", "x@navy.ml", at(0))
-            .unwrap()
-            .is_some()
-    );
-    // The same message as then: a later version must give it the same key and id.
-    assert_eq!(hold(&quarantine, at(1000)), entries[0].id);
-    assert_eq!(all(&quarantine, 1000)[0].attempts, 2);
+fn a_database_of_every_earlier_version_is_opened() {
+    for (version, text) in [
+        (1, include_str!("held/version-1.sql")),
+        (2, include_str!("held/version-2.sql")),
+        (3, include_str!("held/version-3.sql")),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("quarantine.db")).unwrap();
+        database.execute_batch(text).unwrap();
+        drop(database);
+        let quarantine = open(dir.path(), 1);
+        let entries = all(&quarantine, 1000);
+        assert_eq!(entries.len(), 1, "version {version}");
+        let id = &entries[0].id;
+        assert_eq!(
+            (id.as_str(), entries[0].state),
+            ("YYGV7R7MX5", EntryState::Held)
+        );
+        assert!(matches!(
+            quarantine.verify_audit(None).unwrap(),
+            Verified::Intact { rows: 1, .. }
+        ));
+        assert!(
+            quarantine
+                .approval("anna@example.org", "x@navy.ml", at(0))
+                .unwrap()
+                .is_some()
+        );
+        let decision = quarantine.pending_decision(id).unwrap();
+        assert_eq!(
+            decision.and_then(|decision| decision.corrected).as_deref(),
+            (version > 1).then_some("carl@army.mil")
+        );
+        let counts = quarantine.counts().unwrap();
+        assert_eq!(counts.letters, u64::from(version > 2));
+        assert_eq!(counts.worker_seen_at, (version > 2).then_some(at(300)));
+        // The same message as then: a later version must give it the same key and id.
+        assert_eq!(hold(&quarantine, at(1000)), *id);
+        assert_eq!(all(&quarantine, 1000)[0].attempts, 2);
+    }
 }
 
 #[test]

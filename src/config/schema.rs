@@ -496,6 +496,8 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     let remember_for = span(r, field, 86_400, 10 * 365 * 86_400);
     let field = r.field(&mut section, "lease");
     let lease = span(r, field, 10, 3600);
+    let field = r.field(&mut section, "keep_record");
+    let keep_record = span(r, field, 86_400, 10 * 365 * 86_400);
     r.end(section);
     QuarantineSettings {
         dir: directory.unwrap_or(default.dir),
@@ -508,6 +510,7 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
         approval_for: approval_for.unwrap_or(default.approval_for),
         remember_for: remember_for.unwrap_or(default.remember_for),
         lease: lease.unwrap_or(default.lease),
+        keep_record: keep_record.unwrap_or(default.keep_record),
     }
 }
 

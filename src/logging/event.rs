@@ -216,6 +216,16 @@ pub fn time_jumped(log: &Logger, from: Timestamp, now: Timestamp, until: Timesta
     );
 }
 
+/// The key of the links is old and could not be renewed; it goes on signing.
+pub fn key_not_renewed(log: &Logger, error: &dyn Error) {
+    warn!(log, "key of the links not renewed, will try again"; "error" => chain(error));
+}
+
+/// Messages finished long ago, and approvals expired long ago, were forgotten.
+pub fn forgotten(log: &Logger, count: usize) {
+    debug!(log, "finished long ago, forgotten"; "count" => count);
+}
+
 /// The worker could not use the store.
 pub fn worker_failed(log: &Logger, error: &dyn Error) {
     error!(log, "worker cannot use the store, will try again"; "error" => chain(error));

@@ -180,7 +180,7 @@ pub struct EntryDetail {
 #[derive(Debug)]
 pub struct Quarantine {
     pub(super) settings: QuarantineSettings,
-    spool: Spool,
+    pub(super) spool: Spool,
     pub(super) store: Store,
     recovery: Recovery,
 }
@@ -576,6 +576,25 @@ impl Quarantine {
     /// The database cannot be read.
     pub fn verify_audit(&self, expected: Option<&str>) -> Result<Verified, StoreError> {
         self.store.read(|ledger| ledger.verify_audit(expected))
+    }
+
+    /// Forgets messages finished, and approvals expired, longer than `keep_record` ago; at most
+    /// `limit` messages at once. Returns how many of both. The audit record stays.
+    ///
+    /// # Errors
+    /// The store is not usable, or a message file that should be long gone cannot be removed.
+    pub fn forget_finished(&self, limit: u32, now: Timestamp) -> Result<usize, QuarantineError> {
+        let before = (now.saturating_sub(self.settings.keep_record)).unwrap_or(Timestamp::MIN);
+        self.store.write(Durability::Written, |ledger| {
+            let keys = ledger.long_finished(before, limit)?;
+            for text in &keys {
+                if let Some(key) = spool::MessageKey::from_hex(text) {
+                    self.spool.remove(&key)?;
+                }
+                ledger.forget_message(text)?;
+            }
+            Ok(keys.len() + ledger.forget_approvals(before)?)
+        })
     }
 
     /// Writes message and entries of a published file, with an audit row for each entry.

@@ -5,13 +5,16 @@
 //! names is decided, and void when the message was handed in again. Only keeping the key file
 //! secret matters; it belongs to us alone (mode 0600).
 //!
-//! Two keys are alive at a time. After [`ROTATE_AFTER`] a new one signs, and the one before
-//! still verifies until the next rotation, so no link dies early.
+//! Two keys are alive at a time. After [`ROTATE_AFTER`] the worker makes a new one, which signs
+//! from then on, and the one before still verifies until the next rotation, so no link dies
+//! early. Milter and worker are two processes on one key file: whoever finds that it was
+//! replaced reads it again, so a key is known everywhere as soon as it is written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
@@ -106,12 +109,30 @@ impl Token {
     }
 }
 
-/// The keys of one state directory. Cheap to share; opening may block on the disk.
+/// The keys of one state directory. Shared by threads; every call may block on the disk.
 pub struct Tokens {
-    /// The signing key first.
-    keys: Vec<Key>,
+    path: PathBuf,
+    ring: Mutex<Ring>,
 }
 
+/// What becomes of the links sent so far when a new key is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// They live on: the key that signed last still verifies.
+    Keep,
+    /// They stop working, because their key may be known to others.
+    Revoke,
+}
+
+/// The keys as they were read.
+struct Ring {
+    /// The signing key first; two at most.
+    keys: Vec<Key>,
+    /// Which file they were read from: device, inode, change time in seconds and nanoseconds.
+    file: Option<(u64, u64, i64, i64)>,
+}
+
+#[derive(Clone)]
 struct Key {
     made_at: Timestamp,
     secret: [u8; KEY],
@@ -120,52 +141,81 @@ struct Key {
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.keys.iter().map(|key| key.made_at))
+            .entries(self.keys().iter().map(|key| key.made_at))
             .finish()
     }
 }
 
 impl Tokens {
-    /// Reads `confirm.key` in `dir`, makes it when it is missing, and adds a key when the newest
-    /// is older than [`ROTATE_AFTER`].
+    /// Reads `confirm.key` in `dir`, and makes it when it is missing.
     ///
     /// # Errors
     /// The file does not read or cannot be written.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Tokens, TokenError> {
         let path = dir.join("confirm.key");
-        let mut keys = match fs::read_to_string(&path) {
-            Ok(text) => {
-                keep_private(&path)?;
-                read_keys(&path, &text)?
+        let keys = match read_file(&path)? {
+            Some(keys) => keys,
+            None => {
+                // Another process may make the file between our look and our write: then its
+                // keys count.
+                write_keys(&path, &[Key::random(now)?], true)?;
+                read_file(&path)?.unwrap_or_default()
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(io_error("read", &path, source)),
         };
-        let newest = keys.first().map(|key| key.made_at);
+        let ring = Mutex::new(Ring {
+            keys,
+            file: identity(&path),
+        });
+        Ok(Tokens { path, ring })
+    }
+
+    /// Makes a new key when the newest is older than [`ROTATE_AFTER`], and returns whether.
+    ///
+    /// # Errors
+    /// The file does not read or cannot be written; the keys stay as they are.
+    pub fn renew(&self, now: Timestamp) -> Result<bool, TokenError> {
+        let newest = self.keys().first().map(|key| key.made_at);
         let old = newest.is_none_or(|made_at| now.duration_since(made_at) >= jiff_span());
-        if !old {
-            return Ok(Tokens { keys });
+        if old {
+            self.rotate(Links::Keep, now)?;
         }
-        let mut secret = [0; KEY];
-        getrandom::fill(&mut secret).map_err(|error| TokenError::Random(error.to_string()))?;
-        let first = keys.is_empty();
-        keys.insert(
-            0,
-            Key {
-                made_at: now,
-                secret,
-            },
-        );
-        keys.truncate(2);
-        if write_keys(&path, &keys, first)? {
-            Ok(Tokens { keys })
-        } else {
-            // Another process made the file between our look and our write: its keys count.
-            let text = fs::read_to_string(&path).map_err(|e| io_error("read", &path, e))?;
-            Ok(Tokens {
-                keys: read_keys(&path, &text)?,
-            })
+        Ok(old)
+    }
+
+    /// Makes a new key, which signs from now on, in this and all other processes.
+    ///
+    /// # Errors
+    /// The file does not read or cannot be written; the keys stay as they are.
+    pub fn rotate(&self, links: Links, now: Timestamp) -> Result<(), TokenError> {
+        let mut keys = vec![Key::random(now)?];
+        if links == Links::Keep {
+            keys.extend(
+                read_file(&self.path)?
+                    .unwrap_or_default()
+                    .into_iter()
+                    .take(1),
+            );
         }
+        write_keys(&self.path, &keys, false)?;
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.keys = keys;
+        ring.file = identity(&self.path);
+        Ok(())
+    }
+
+    /// Returns the keys that count now: those of the file, or the last known ones while it does
+    /// not read.
+    fn keys(&self) -> Vec<Key> {
+        let file = identity(&self.path);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_some()
+            && file != ring.file
+            && let Ok(Some(keys)) = read_file(&self.path)
+        {
+            ring.keys = keys;
+            ring.file = file;
+        }
+        ring.keys.clone()
     }
 
     /// Returns a token for `entry` that counts until `expires_at`: 46 characters, letters,
@@ -174,7 +224,7 @@ impl Tokens {
         let mut octets = Vec::with_capacity(2 * TIME + CODE);
         octets.extend(seconds(entry.message.received_at));
         octets.extend(seconds(expires_at));
-        if let Some(key) = self.keys.first() {
+        if let Some(key) = self.keys().first() {
             let code = key.mac(&entry.id, &octets).finalize().into_bytes();
             octets.extend(code.iter().take(CODE));
         }
@@ -200,7 +250,7 @@ impl Tokens {
             .ok_or(TokenError::Malformed)?;
         // `verify_truncated_left` compares in constant time.
         let genuine = code.len() == CODE
-            && (self.keys.iter())
+            && (self.keys().iter())
                 .any(|key| key.mac(&entry, times).verify_truncated_left(code).is_ok());
         if !genuine {
             return Err(TokenError::Forged);
@@ -222,6 +272,15 @@ impl Tokens {
 }
 
 impl Key {
+    fn random(now: Timestamp) -> Result<Key, TokenError> {
+        let mut secret = [0; KEY];
+        getrandom::fill(&mut secret).map_err(|error| TokenError::Random(error.to_string()))?;
+        Ok(Key {
+            made_at: now,
+            secret,
+        })
+    }
+
     fn mac(&self, entry: &EntryId, times: &[u8]) -> Hmac<Sha256> {
         // The type fixes the length of the key, so this cannot fail; a code over nothing would
         // verify nothing.
@@ -247,6 +306,24 @@ fn seconds(at: Timestamp) -> [u8; TIME] {
 fn moment(octets: &[u8]) -> Result<Timestamp, TokenError> {
     let seconds = octets.iter().fold(0, |n, octet| n << 8 | i64::from(*octet));
     Timestamp::from_second(seconds).map_err(|_| TokenError::Malformed)
+}
+
+/// Returns what tells a replaced file from the one before.
+fn identity(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+}
+
+/// Returns the keys of the file, or `None` when there is no file.
+fn read_file(path: &Path) -> Result<Option<Vec<Key>>, TokenError> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            keep_private(path)?;
+            read_keys(path, &text).map(Some)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error("read", path, source)),
+    }
 }
 
 /// One key a line: the second it was made, and its hexadecimal digits.
@@ -280,8 +357,8 @@ fn unhex(text: &str) -> Option<[u8; KEY]> {
     Some(octets)
 }
 
-/// Writes the file whole or not at all; `false` when it should be new and is not.
-fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<bool, TokenError> {
+/// Writes the file whole or not at all. One that should be `new` and is there stays as it is.
+fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<(), TokenError> {
     let temp = path.with_extension(format!("key.{}", std::process::id()));
     let error = |action| move |source| io_error(action, path, source);
     let mut text = String::new();
@@ -310,7 +387,7 @@ fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<bool, TokenError> 
         let linked = fs::hard_link(&temp, path);
         let _ = fs::remove_file(&temp);
         match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             other => other,
         }
     } else {
@@ -322,7 +399,7 @@ fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<bool, TokenError> 
             .and_then(|dir| dir.sync_all())
             .map_err(error("sync the directory of"))?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Gives the file to the owner of its directory when we are root.
@@ -456,16 +533,47 @@ mod tests {
     fn a_link_outlives_one_rotation_and_not_two() {
         let dir = tempfile::tempdir().unwrap();
         let day = 24 * 60 * 60;
-        let first = Tokens::open(dir.path(), at(0)).unwrap();
-        let text = first.sign(&entry("carl@army.ml", at(0)), at(1000 * day));
-        for (open_at, lives) in [(89, true), (90, true), (179, true), (180, false)] {
-            let tokens = Tokens::open(dir.path(), at(open_at * day)).unwrap();
+        let tokens = Tokens::open(dir.path(), at(0)).unwrap();
+        let text = tokens.sign(&entry("carl@army.ml", at(0)), at(1000 * day));
+        for (then, renewed, lives) in [
+            (89, false, true),
+            (90, true, true),
+            (179, false, true),
+            (180, true, false),
+        ] {
+            let now = at(then * day);
+            assert_eq!(tokens.renew(now).unwrap(), renewed, "after {then} days");
             assert_eq!(
-                tokens.verify(&text, at(open_at * day)).is_ok(),
+                tokens.verify(&text, now).is_ok(),
                 lives,
-                "after {open_at} days"
+                "after {then} days"
             );
         }
+    }
+
+    #[test]
+    fn a_key_made_by_one_process_is_known_to_all_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let [milter, worker] = [(); 2].map(|()| Tokens::open(dir.path(), at(0)).unwrap());
+        let held = entry("carl@army.ml", at(0));
+        let before = worker.sign(&held, at(100));
+        worker.rotate(Links::Keep, at(1)).unwrap();
+        let after = worker.sign(&held, at(100));
+        assert_ne!(before, after);
+        for link in [&before, &after] {
+            assert!(milter.verify(link, at(2)).is_ok());
+        }
+        worker.rotate(Links::Revoke, at(3)).unwrap();
+        for link in [&before, &after] {
+            assert!(matches!(
+                milter.verify(link, at(4)),
+                Err(TokenError::Forged)
+            ));
+        }
+        // A file that does not read costs nobody the keys they know.
+        let link = worker.sign(&held, at(100));
+        fs::write(dir.path().join("confirm.key"), "beef").unwrap();
+        assert!(worker.verify(&link, at(5)).is_ok());
     }
 
     #[test]

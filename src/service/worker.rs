@@ -1,14 +1,16 @@
 //! Everything about a held message that may wait: notices, decisions, the end of its time.
 //!
-//! One [`Worker::tick`] does what is due and returns. It keeps nothing in memory between
-//! ticks: the store says what is due, so a killed worker goes on where it stopped. What it
+//! One [`Worker::tick`] does what is due and returns. It keeps nothing that matters in memory
+//! between ticks: the store says what is due, so a killed worker goes on where it stopped. What it
 //! sends may go out twice when it is killed between the MTA's 250 and the mark, never not at
 //! all.
 
 mod end;
 mod notify;
+mod tidy;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -76,6 +78,8 @@ pub struct Worker {
     templates: Templates,
     tokens: Arc<Tokens>,
     log: slog::Logger,
+    /// When to tidy up next, in milliseconds since 1970.
+    next_tidying: AtomicI64,
 }
 
 impl Worker {
@@ -95,6 +99,7 @@ impl Worker {
             templates,
             tokens,
             log,
+            next_tidying: AtomicI64::new(0),
         }
     }
 
@@ -110,6 +115,7 @@ impl Worker {
         }
         done += self.end(now)?;
         done += self.send_letters(now)?;
+        done += self.tidy(now)?;
         Ok(done)
     }
 

@@ -177,7 +177,8 @@ fn parse_footer(footer: &str) -> Option<(u64, u64, &str)> {
     (words.next().is_none() && unhex::<32>(digest).is_some()).then_some((size, json_length, digest))
 }
 
-pub(super) fn hex(octets: &[u8]) -> String {
+/// Returns octets as lower-case hexadecimal digits.
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

@@ -36,6 +36,9 @@ pub struct QuarantineSettings {
     pub remember_for: Duration,
     /// How long a release may take before another may try. Default 5 min.
     pub lease: Duration,
+    /// How long finished entries and expired approvals stay to be looked at. Default 365 days:
+    /// whoever asks what became of a message does so within a year. The audit record stays.
+    pub keep_record: Duration,
 }
 
 impl Default for QuarantineSettings {
@@ -51,6 +54,7 @@ impl Default for QuarantineSettings {
             approval_for: Duration::from_secs(15 * 60),
             remember_for: Duration::from_secs(180 * 86_400),
             lease: Duration::from_secs(5 * 60),
+            keep_record: Duration::from_secs(365 * 86_400),
         }
     }
 }

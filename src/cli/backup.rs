@@ -1,0 +1,170 @@
+//! `straymail backup`, `restore` and `rotate-key`: care for the state directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use crate::service::backup::{self, Existing};
+use crate::service::token::{Links, Tokens};
+
+use super::desk::{at_desk, json};
+use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
+
+/// Copies the whole state directory while straymail runs: held mail, index, audit record, keys
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The backup holds held mail in the clear; it is made readable for its owner alone. The configuration \
+                  is not part of it.\n\n\
+                  Exit status: 0 when the backup is whole, 1 when it is not."
+)]
+pub(super) struct Backup {
+    /// A directory that does not exist yet; with --check, a backup
+    directory: PathBuf,
+    /// Make none, but check every file of this one against its MANIFEST
+    #[arg(long)]
+    check: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Puts a backup back; nothing is sent by it
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without an option the state directory must be empty and straymail stopped. What was released \
+                  after the backup was made waits again then: with a state directory that is still there, \
+                  --missing is the careful way."
+)]
+pub(super) struct Restore {
+    /// A backup
+    directory: PathBuf,
+    /// Set aside what is in the state directory; straymail must be stopped
+    #[arg(long, conflicts_with = "missing")]
+    replace: bool,
+    /// Only add waiting messages and approvals that are unknown here; straymail may run
+    #[arg(long)]
+    missing: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes a new key for the links of notices; links sent before go on working
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The worker does so by itself every 90 days. Processes that run take the new key at once."
+)]
+pub(super) struct RotateKey {
+    /// Links sent before stop working: their key may be known to others
+    #[arg(long)]
+    revoke: bool,
+}
+
+impl Backup {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        let show = |what: &str, contents: &backup::Contents, out: &mut dyn std::io::Write| {
+            if self.json {
+                return json(contents, out);
+            }
+            writeln!(
+                out,
+                "{what}: {} held messages, {} files, {} octets",
+                contents.messages, contents.files, contents.octets
+            )?;
+            for key in &contents.damaged {
+                writeln!(
+                    out,
+                    "the message file {key} was damaged before; copied as it is"
+                )?;
+            }
+            Ok(())
+        };
+        if self.check {
+            let contents = backup::check(&self.directory).map_err(anyhow::Error::from)?;
+            show("the backup is whole", &contents, &mut std::io::stdout())?;
+            return Ok(EXIT_FINE);
+        }
+        let mut whole = true;
+        let status = at_desk(config, |desk| {
+            let contents = backup::backup(desk.quarantine, &self.directory)?;
+            whole = contents.damaged.is_empty();
+            show("backed up", &contents, desk.out)
+        })?;
+        Ok(if whole { status } else { EXIT_FOUND })
+    }
+}
+
+impl Restore {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        if self.missing {
+            return at_desk(config, |desk| {
+                let done = (desk.quarantine).add_missing(&self.directory, &desk.actor, desk.now)?;
+                if self.json {
+                    return json(&done, desk.out);
+                }
+                writeln!(
+                    desk.out,
+                    "added {} held recipients and {} approvals that were unknown here",
+                    done.restored, done.approvals
+                )?;
+                Ok(())
+            });
+        }
+        let dir = load_config(config)?.quarantine.dir;
+        #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
+        let now = Timestamp::now();
+        let existing = match self.replace {
+            true => Existing::SetAside,
+            false => Existing::Refuse,
+        };
+        let restored =
+            backup::restore(&self.directory, &dir, existing, now).map_err(anyhow::Error::from)?;
+        // The index is opened once, so that what the files know and it does not is taken up.
+        at_desk(config, |desk| {
+            if self.json {
+                return json(&restored, desk.out);
+            }
+            writeln!(
+                desk.out,
+                "{} files restored to {}",
+                restored.restored,
+                dir.display()
+            )?;
+            if let Some(kept_as) = &restored.kept_as {
+                writeln!(desk.out, "what was there is now in {}", kept_as.display())?;
+            }
+            let rebuilt = desk.quarantine.recovery().entries_rebuilt;
+            if rebuilt > 0 {
+                writeln!(
+                    desk.out,
+                    "{rebuilt} held while the backup was made were taken up"
+                )?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl RotateKey {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        let dir = load_config(config)?.quarantine.dir;
+        #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
+        let now = Timestamp::now();
+        let links = match self.revoke {
+            true => Links::Revoke,
+            false => Links::Keep,
+        };
+        Tokens::open(&dir, now)
+            .and_then(|tokens| tokens.rotate(links, now))
+            .with_context(|| format!("no new key in {}", dir.display()))?;
+        println!(
+            "{}",
+            match links {
+                Links::Keep => "a new key signs from now on; links sent before go on working",
+                Links::Revoke => "a new key signs from now on; links sent before stopped working",
+            }
+        );
+        Ok(EXIT_FINE)
+    }
+}

@@ -1,0 +1,494 @@
+//! Backup of the state directory while it is used, and the way back.
+//!
+//! A backup is a directory: the database, the held messages, the keys and accounts, and a
+//! `MANIFEST` of checksums in the format of sha256sum(1). The database is copied first: a message
+//! held after that is a file the copied database does not know, which the next start takes up;
+//! one released meanwhile is an entry without a file. So nothing that was held when the backup
+//! began is missing, and nothing is sent by a restore.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::quarantine::{Quarantine, QuarantineError};
+use crate::spool::{self, MessageKey};
+use crate::store::{AuditEvent, Durability, EventKind, StoreError};
+
+/// Name of the list of checksums.
+const MANIFEST: &str = "MANIFEST";
+/// Name of the database, here and in the state directory.
+const DATABASE: &str = "quarantine.db";
+/// What nobody needs back: locks, and what SQLite keeps beside an open database.
+const LEFT_OUT: [&str; 3] = ["quarantine.lock", "quarantine.db-wal", "quarantine.db-shm"];
+
+/// Why a backup or a restore was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The place of the new backup is taken.
+    #[error("{} exists; name a directory that does not exist yet", path.display())]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// No backup, or half of one.
+    #[error("{} is not a whole backup: it has no {MANIFEST}", dir.display())]
+    NoBackup {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The backup was changed after it was made.
+    #[error("{} is not what was backed up: {what}; nothing was restored", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something is there that a restore would replace.
+    #[error("{} is not empty; --replace sets what is there aside, --missing adds to it what it does not know", dir.display())]
+    NotEmpty {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// The state directory is used by another process.
+    #[error("{} is used by another process; stop straymail first, or use --missing", dir.display())]
+    InUse {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The quarantine refused.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
+}
+
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> Self {
+        BackupError::Quarantine(error.into())
+    }
+}
+
+/// What a backup holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Contents {
+    /// Files, the manifest not counted.
+    pub files: usize,
+    /// Held messages among them.
+    pub messages: usize,
+    /// Octets of all files.
+    pub octets: u64,
+    /// Held messages whose file is not what was once written; they were copied as they are.
+    pub damaged: Vec<String>,
+}
+
+/// What a restore put back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Held recipients that wait again (with `--missing`), or files put back (else).
+    pub restored: usize,
+    /// Approvals added to those that were there.
+    pub approvals: usize,
+    /// Where what was there before is now.
+    pub kept_as: Option<PathBuf>,
+}
+
+/// Copies everything that `quarantine` keeps into the new directory `target`. Straymail goes on
+/// meanwhile. The directory appears under its name only when it is whole and synced.
+///
+/// # Errors
+/// The place is taken, or the file system refused; half a backup is left as `target.partial`.
+pub fn backup(quarantine: &Quarantine, target: &Path) -> Result<Contents, BackupError> {
+    let partial = with_suffix(target, ".partial");
+    for path in [target, &partial] {
+        if path.symlink_metadata().is_ok() {
+            let path = path.to_owned();
+            return Err(BackupError::Exists { path });
+        }
+    }
+    let spool = partial.join("spool");
+    for dir in [&partial, &spool] {
+        (DirBuilder::new().mode(0o700).create(dir)).map_err(io_error("create", dir))?;
+    }
+    let mut copy = Copy {
+        root: partial.clone(),
+        manifest: String::new(),
+        contents: Contents::default(),
+    };
+    quarantine.store.copy_to(&partial.join(DATABASE))?;
+    copy.note(DATABASE)?;
+    for key in quarantine.spool.keys().map_err(QuarantineError::from)? {
+        // Not one that was released or dropped meanwhile.
+        if copy.take(&quarantine.spool.path(&key), &format!("spool/{key}"))? {
+            copy.contents.messages += 1;
+            if quarantine.spool.message(&key).is_err() && quarantine.spool.contains(&key) {
+                copy.contents.damaged.push(key.to_string());
+            }
+        }
+    }
+    for name in other_files(&quarantine.settings.dir)? {
+        copy.take(&quarantine.settings.dir.join(&name), &name)?;
+    }
+    let manifest = partial.join(MANIFEST);
+    write_new(&manifest, copy.manifest.as_bytes())?;
+    sync_dir(&spool)?;
+    sync_dir(&partial)?;
+    fs::rename(&partial, target).map_err(io_error("rename into place", target))?;
+    sync_dir(parent(target))?;
+    Ok(copy.contents)
+}
+
+/// Checks every file of the backup in `dir` against its manifest.
+///
+/// # Errors
+/// There is no whole backup, or a file was changed.
+pub fn check(dir: &Path) -> Result<Contents, BackupError> {
+    let mut contents = Contents::default();
+    for (name, expected) in manifest(dir)? {
+        let path = dir.join(&name);
+        let changed = |what: String| BackupError::Changed {
+            path: path.clone(),
+            what,
+        };
+        let mut file = File::open(&path).map_err(|error| changed(error.to_string()))?;
+        let (digest, octets) = digest(&mut file).map_err(io_error("read", &path))?;
+        if digest != expected {
+            return Err(changed("its checksum does not fit".to_owned()));
+        }
+        contents.files += 1;
+        contents.octets += octets;
+        contents.messages += usize::from(name.starts_with("spool/"));
+    }
+    Ok(contents)
+}
+
+/// What a restore does with a state directory in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuses.
+    Refuse,
+    /// Sets it aside.
+    SetAside,
+}
+
+/// Puts the backup in `from` into the state directory `dir`, which no process may be using.
+///
+/// # Errors
+/// The backup is not whole, the directory is used or not empty, or the file system refused. The
+/// database is put in place last: without it nothing was restored.
+pub fn restore(
+    from: &Path,
+    dir: &Path,
+    existing: Existing,
+    now: Timestamp,
+) -> Result<Restored, BackupError> {
+    check(from)?;
+    spool::ensure_dir(dir).map_err(QuarantineError::from)?;
+    let _alone = alone(dir)?;
+    let mut restored = Restored::default();
+    let there: Vec<String> = occupants(dir)?;
+    if !there.is_empty() {
+        if existing == Existing::Refuse {
+            let dir = dir.to_owned();
+            return Err(BackupError::NotEmpty { dir });
+        }
+        let aside = dir.join(format!("replaced-{}", now.as_millisecond()));
+        (DirBuilder::new().mode(0o700).create(&aside)).map_err(io_error("create", &aside))?;
+        for name in there {
+            let path = dir.join(&name);
+            fs::rename(&path, aside.join(&name)).map_err(io_error("set aside", &path))?;
+        }
+        own(&aside, dir)?;
+        restored.kept_as = Some(aside);
+    }
+    let spool = dir.join("spool");
+    spool::ensure_dir(&spool).map_err(QuarantineError::from)?;
+    let mut files = manifest(from)?;
+    // The database last: what is half restored has none, and is seen to be.
+    files.sort_by_key(|(name, _)| name == DATABASE);
+    for (name, _) in &files {
+        place(&from.join(name), &dir.join(name), dir)?;
+        restored.restored += 1;
+    }
+    sync_dir(&spool)?;
+    sync_dir(dir)?;
+    Ok(restored)
+}
+
+impl Quarantine {
+    /// Adds from the backup in `from` what is unknown here: waiting messages, and approvals that
+    /// have not expired. Straymail may go on meanwhile. Whatever was decided since the backup
+    /// stays decided.
+    ///
+    /// # Errors
+    /// The backup is not whole, or the store is not usable.
+    pub fn add_missing(
+        &self,
+        from: &Path,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Restored, BackupError> {
+        check(from)?;
+        let copy = (self.settings.dir).join(format!("restore-{}.db", now.as_millisecond()));
+        place(&from.join(DATABASE), &copy, &self.settings.dir)?;
+        let merged = self.store.merge(&copy, now, |key| {
+            let source = from.join("spool").join(key);
+            let Some(key) = MessageKey::from_hex(key).filter(|_| source.is_file()) else {
+                return Ok::<_, BackupError>(false);
+            };
+            if !self.spool.contains(&key) {
+                place(&source, &self.spool.path(&key), &self.settings.dir)?;
+                sync_dir(&self.settings.dir.join("spool"))?;
+            }
+            // Only what can be released is worth waiting for.
+            Ok(self.spool.message(&key).is_ok())
+        });
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(with_suffix(&copy, suffix));
+        }
+        let merged = merged?;
+        let event = AuditEvent {
+            detail: Some(format!(
+                "{} entries and {} approvals added from the backup {}",
+                merged.entries,
+                merged.approvals,
+                from.display()
+            )),
+            ..AuditEvent::new(EventKind::Rebuilt, actor)
+        };
+        (self.store).write(Durability::Synced, |ledger| {
+            ledger.append_audit(&event, now)
+        })?;
+        Ok(Restored {
+            restored: merged.entries,
+            approvals: merged.approvals,
+            kept_as: None,
+        })
+    }
+}
+
+/// A backup being made.
+struct Copy {
+    root: PathBuf,
+    manifest: String,
+    contents: Contents,
+}
+
+impl Copy {
+    /// Copies a file into the backup; returns whether it was still there.
+    fn take(&mut self, source: &Path, name: &str) -> Result<bool, BackupError> {
+        let mut file = match File::open(source) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(io_error("read", source)(error)),
+        };
+        let target = self.root.join(name);
+        let mut to = create_new(&target)?;
+        io::copy(&mut file, &mut to).map_err(io_error("write", &target))?;
+        self.note(name)?;
+        Ok(true)
+    }
+
+    /// Syncs a file of the backup and puts it into the manifest.
+    fn note(&mut self, name: &str) -> Result<(), BackupError> {
+        let path = self.root.join(name);
+        let mut file = File::open(&path).map_err(io_error("read", &path))?;
+        let (digest, octets) = digest(&mut file).map_err(io_error("read", &path))?;
+        file.sync_all().map_err(io_error("sync", &path))?;
+        self.manifest.push_str(&format!("{digest}  {name}\n"));
+        self.contents.files += 1;
+        self.contents.octets += octets;
+        Ok(())
+    }
+}
+
+/// Returns name and checksum of every file of a backup.
+fn manifest(dir: &Path) -> Result<Vec<(String, String)>, BackupError> {
+    let path = dir.join(MANIFEST);
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BackupError::NoBackup {
+            dir: dir.to_owned(),
+        },
+        _ => io_error("read", &path)(error),
+    })?;
+    let mut files = Vec::new();
+    for (at, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(io_error("read", &path))?;
+        let (digest, name) = (line.split_once("  "))
+            .filter(|(_, name)| is_inside(name))
+            .ok_or_else(|| BackupError::Changed {
+                path: path.clone(),
+                what: format!("line {} names no file of a backup", at + 1),
+            })?;
+        files.push((name.to_owned(), digest.to_owned()));
+    }
+    if !files.iter().any(|(name, _)| name == DATABASE) {
+        return Err(BackupError::Changed {
+            path,
+            what: format!("it does not name {DATABASE}"),
+        });
+    }
+    Ok(files)
+}
+
+/// A name in the backup itself or in its spool, and nowhere else.
+fn is_inside(name: &str) -> bool {
+    let file = name.strip_prefix("spool/").unwrap_or(name);
+    !file.is_empty() && !file.contains('/') && file != "." && file != ".."
+}
+
+/// Returns the names of files of the state directory beside the database and the spool.
+fn other_files(dir: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+        let entry = entry.map_err(io_error("list", dir))?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let kept = name != DATABASE
+            && !LEFT_OUT.contains(&name.as_str())
+            && !name.starts_with("quarantine.db.damaged-")
+            && !name.starts_with("restore-")
+            && !name.contains('\n');
+        if kept && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Returns what of the state directory a restore would replace.
+fn occupants(dir: &Path) -> Result<Vec<String>, BackupError> {
+    let mut names = other_files(dir)?;
+    for name in [DATABASE, "quarantine.db-wal", "quarantine.db-shm"] {
+        if dir.join(name).exists() {
+            names.push(name.to_owned());
+        }
+    }
+    let spool = dir.join("spool");
+    let held = fs::read_dir(&spool).into_iter().flatten().flatten();
+    if held
+        .map(|entry| entry.file_name())
+        .any(|name| name != "tmp")
+    {
+        names.push("spool".to_owned());
+    }
+    Ok(names)
+}
+
+/// Makes sure that no other process uses the state directory, for as long as the file lives.
+fn alone(dir: &Path) -> Result<File, BackupError> {
+    let path = dir.join("quarantine.lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io_error("open", &path))?;
+    own(&path, dir)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        BackupError::InUse {
+            dir: dir.to_owned(),
+        }
+    })?;
+    Ok(file)
+}
+
+/// Copies a file into place: under another name, synced, renamed.
+fn place(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
+    let temporary = with_suffix(target, ".restoring");
+    let mut from = File::open(source).map_err(io_error("read", source))?;
+    let _ = fs::remove_file(&temporary);
+    let mut to = create_new(&temporary)?;
+    io::copy(&mut from, &mut to).map_err(io_error("write", &temporary))?;
+    to.sync_all().map_err(io_error("sync", &temporary))?;
+    own(&temporary, dir)?;
+    fs::rename(&temporary, target).map_err(io_error("rename into place", target))
+}
+
+/// Gives `path` to the owner of `dir` when we are root.
+fn own(path: &Path, dir: &Path) -> Result<(), BackupError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let error = || io_error("change the owner of", path);
+    let owner = fs::metadata(dir).map_err(error())?;
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).map_err(error())
+}
+
+fn create_new(path: &Path) -> Result<File, BackupError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(io_error("create", path))
+}
+
+fn write_new(path: &Path, octets: &[u8]) -> Result<(), BackupError> {
+    let mut file = create_new(path)?;
+    file.write_all(octets)
+        .and_then(|()| file.sync_all())
+        .map_err(io_error("write", path))
+}
+
+/// Returns the SHA-256 of all that is left to read, and how many octets that were.
+fn digest(file: &mut impl Read) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let mut octets = 0;
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else {
+            break;
+        };
+        hash.update(part);
+        octets += part.len() as u64;
+    }
+    Ok((spool::hex(&hash.finalize()), octets))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), BackupError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("sync", dir))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::Io {
+        action,
+        path,
+        source,
+    }
+}
