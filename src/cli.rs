@@ -7,6 +7,7 @@ mod check;
 mod check_config;
 mod desk;
 mod explanation;
+mod manual;
 mod quarantine;
 mod reviewer;
 mod run;
@@ -59,6 +60,8 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     RotateKey(backup::RotateKey),
+    Manual(manual::Manual),
+    Completions(manual::Completions),
 }
 
 /// Why a command failed.
@@ -109,6 +112,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Backup(command) => command.run(path),
         Command::Restore(command) => command.run(path),
         Command::RotateKey(command) => command.run(path),
+        Command::Manual(command) => command.run(),
+        Command::Completions(command) => command.run(),
     }
 }
 

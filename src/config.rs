@@ -4,6 +4,7 @@
 //! and what is allowed. Nothing but the wiring imports this module: the others get their own
 //! small settings structs. The only file that names the YAML crate is `config/yaml.rs`.
 
+mod manual;
 mod problem;
 mod reader;
 mod review;
@@ -14,6 +15,7 @@ mod yaml;
 
 use std::path::Path;
 
+pub use manual::{Key, KeyKind, keys};
 pub use problem::{ConfigErrors, Problem};
 pub use trust::Trust;
 
@@ -33,6 +35,9 @@ use crate::session::Gate;
 
 /// Where the configuration is looked for when no `--config` is given.
 pub const DEFAULT_PATH: &str = "/etc/straymail/milter.yaml";
+
+/// The file that is installed: every key at its default, with the reason.
+pub const SHIPPED: &str = include_str!("../milter.yaml");
 
 /// A configuration without problems.
 #[derive(Debug)]
@@ -161,8 +166,6 @@ fn read_bounded(path: &Path, limit: usize) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    const SHIPPED: &str = include_str!("../milter.yaml");
-
     /// Everything but the trust, which holds what this machine has installed.
     fn shown(config: &Config) -> String {
         let Config {
@@ -225,27 +228,9 @@ mod tests {
         keys
     }
 
-    /// The shipped file with its example rule in force.
-    fn with_example() -> String {
-        SHIPPED
-            .replace("rules: []  ", "rules:     ")
-            .lines()
-            .map(|line| {
-                line.strip_prefix("# ")
-                    .filter(|l| l.starts_with("   "))
-                    .unwrap_or(line)
-            })
-            .map(|line| match line.strip_prefix('#') {
-                Some(rest) if rest.starts_with("    ") => rest,
-                _ => line,
-            })
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
     #[test]
     fn the_shipped_file_has_every_key_there_is() {
-        let text = with_example();
+        let text = manual::with_example();
         let mut reader = reader::Reader::new(Path::new("milter.yaml"));
         schema::config(&mut reader, &yaml::parse(&text).unwrap());
         assert_eq!(reader.problems, []);
@@ -268,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_example_rule_says_what_it_looks_like() {
-        let config = parse(&with_example()).unwrap();
+        let config = parse(&manual::with_example()).unwrap();
         let rule = &config.policy.rules[0];
         assert_eq!(rule.name, "mali-office");
         assert_eq!(rule.hold_at, Some(95));

@@ -33,6 +33,17 @@ use crate::service::{Service, Snapshot};
 /// once, and two indexed queries a second are nothing.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The sections of the configuration that are read at the start and not at a reload.
+pub const AT_START: &[&str] = &[
+    "listeners",
+    "limits",
+    "quarantine",
+    "worker",
+    "notice",
+    "review",
+    "log",
+];
+
 /// Which processes run in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
@@ -206,18 +217,18 @@ struct Fixed {
 impl Fixed {
     /// Returns the sections that differ in `new` and so need a restart to take effect.
     fn changed(&self, new: &Fixed) -> Vec<&'static str> {
-        [
-            ("listeners", self.listeners != new.listeners),
-            ("limits", self.limits != new.limits),
-            ("quarantine", self.quarantine != new.quarantine),
-            ("worker", self.worker != new.worker),
-            ("notice", self.notice != new.notice),
-            ("review", self.review != new.review),
-            ("log", self.log != new.log),
-        ]
-        .into_iter()
-        .filter_map(|(section, differs)| differs.then_some(section))
-        .collect()
+        let differs = [
+            self.listeners != new.listeners,
+            self.limits != new.limits,
+            self.quarantine != new.quarantine,
+            self.worker != new.worker,
+            self.notice != new.notice,
+            self.review != new.review,
+            self.log != new.log,
+        ];
+        (AT_START.iter().zip(differs))
+            .filter_map(|(section, differs)| differs.then_some(*section))
+            .collect()
     }
 }
 

@@ -46,6 +46,8 @@ const OWNED: &[(&str, &str)] = &[
     ("serde_saphyr", "nowhere"),
     ("rusqlite", "store"),
     ("clap", "cli"),
+    ("clap_mangen", "cli/manual.rs"),
+    ("clap_complete", "cli/manual.rs"),
     ("comfy_table", "cli"),
     ("publicsuffix", "public_suffix.rs"),
     ("psl", "public_suffix.rs"),

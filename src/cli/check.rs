@@ -37,7 +37,12 @@ pub(super) struct Check {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Envelope sender, for rules that ask for it
-    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
     sender: String,
     /// SASL login, for rules that ask for it
     #[arg(long)]

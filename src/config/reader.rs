@@ -3,7 +3,7 @@
 //! A value that is wrong is reported and its default used, so that the rest of the file is
 //! checked too. Keys are declared by asking for them; what was never asked for is unknown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,8 @@ pub(super) struct Reader {
     pub(super) warnings: Vec<Problem>,
     /// Every key path of the schema that was asked for.
     pub(super) known: BTreeSet<String>,
+    /// What may stand at a key that was set, where a list or a range says it; for the manual.
+    pub(super) allowed: BTreeMap<String, String>,
     unknown: Vec<(Position, String, String)>,
     /// Problems beyond the first [`MAX_PROBLEMS`].
     untold: usize,
@@ -62,6 +64,7 @@ impl Reader {
             problems: Vec::new(),
             warnings: Vec::new(),
             known: BTreeSet::new(),
+            allowed: BTreeMap::new(),
             unknown: Vec::new(),
             untold: 0,
         }
@@ -278,16 +281,24 @@ impl Reader {
         field: Option<Field<'_>>,
         choices: &[(&str, T)],
     ) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.allow(field.as_ref(), || either(&words));
         self.value(field, |text| {
             if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
                 return Ok(*value);
             }
-            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
             let hint = meant(text, words.iter().copied())
                 .map(|word| format!(" (did you mean {word}?)"))
                 .unwrap_or_default();
             Err(format!("is unknown; use {}{hint}", either(&words)))
         })
+    }
+
+    /// Notes what may stand in a field.
+    pub(super) fn allow(&mut self, field: Option<&Field<'_>>, what: impl FnOnce() -> String) {
+        if let Some(field) = field {
+            self.allowed.insert(field.path.clone(), what());
+        }
     }
 
     /// Returns the whole number of a field, within `range`.
@@ -298,8 +309,9 @@ impl Reader {
         range: std::ops::RangeInclusive<u64>,
     ) -> Option<u64> {
         let field = field?;
-        let text = self.text(&field)?;
         let (low, high) = (*range.start(), *range.end());
+        self.allow(Some(&field), || format!("{what} from {low} to {high}"));
+        let text = self.text(&field)?;
         let message = match text.parse::<u64>() {
             Ok(number) if range.contains(&number) => return Some(number),
             Ok(number) if number > high => format!("{number} is above {high}"),

@@ -603,15 +603,19 @@ fn span(
     low: u64,
     high: u64,
 ) -> Option<std::time::Duration> {
+    let (low, high) = (
+        std::time::Duration::from_secs(low),
+        std::time::Duration::from_secs(high),
+    );
+    let range = || {
+        let (low, high) = (value::duration_text(low), value::duration_text(high));
+        format!("{low} to {high}")
+    };
+    r.allow(field.as_ref(), range);
     r.value(field, |text| {
         let read = value::duration(text)?;
-        let (low, high) = (
-            std::time::Duration::from_secs(low),
-            std::time::Duration::from_secs(high),
-        );
         if read < low || read > high {
-            let (low, high) = (value::duration_text(low), value::duration_text(high));
-            return Err(format!("is out of range; use {low} to {high}"));
+            return Err(format!("is out of range; use {}", range()));
         }
         Ok(read)
     })
