@@ -5,7 +5,8 @@
 //!
 //! 0. vocabulary: [`domain`], [`address`], [`octets`], [`public_suffix`], [`untrusted`]
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
-//! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`]
+//! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`],
+//!    [`maillog`]
 //! 3. service: [`service`]
 //! 4. edges: [`milter`], [`review`], [`cli`]
 //! 5. wiring: [`config`], [`daemon`]
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod domain;
 pub mod fault;
 pub mod logging;
+pub mod maillog;
 pub mod milter;
 pub mod notice;
 pub mod octets;

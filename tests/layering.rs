@@ -27,7 +27,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("core", &["policy", "reply", "score", "session", "trusted"]),
-    ("ports", &["logging", "notice", "smtp", "spool", "store"]),
+    (
+        "ports",
+        &["logging", "maillog", "notice", "smtp", "spool", "store"],
+    ),
     ("service", &["service"]),
     ("edges", &["cli", "milter", "review"]),
     ("wiring", &["config", "daemon"]),
@@ -57,6 +60,8 @@ const OWNED: &[(&str, &str)] = &[
     ("hyper", "review/server.rs"),
     ("hyper_util", "review/server.rs"),
     ("form_urlencoded", "review"),
+    ("memchr", "maillog"),
+    ("hashbrown", "maillog/queue.rs"),
 ];
 
 /// What the pure layers must not touch: I/O, clock, randomness, logging, async, threads.

@@ -1,0 +1,472 @@
+//! The mail log of Postfix and Sendmail, read as it is: every delivery with its sender.
+//!
+//! The lines of one message are scattered: who brought it, who sent it, what became of each
+//! recipient. [`MailLog`] joins them by queue id and tells one [`Delivery`] after the other.
+//! It reads bytes in one pass, allocates nothing per line, and keeps only what is under way.
+//!
+//! Nothing in a log is an error: what is cut off, unreadable, of another program or without its
+//! beginning is counted in [`Tally`] and passed over.
+
+mod line;
+mod postfix;
+mod queue;
+mod record;
+mod sendmail;
+mod timestamp;
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use line::Line;
+use queue::{Entry, Queue, Slot};
+use record::Record;
+use timestamp::Clock;
+
+pub use record::{Destination, Entrance, Outcome};
+
+/// Longest line looked into. Syslog daemons cut at 8 KiB (rsyslog), Postfix at 2 KiB.
+pub const MAX_LINE: usize = 64 * 1024;
+/// Bytes read at once.
+const BUFFER: usize = 1024 * 1024;
+/// Most unreadable lines that are kept to be shown.
+const SAMPLES: usize = 5;
+/// Bytes of an unreadable line that are kept.
+const SAMPLE: usize = 120;
+
+/// What became of one recipient of one message, in one line of the log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Delivery<'l> {
+    /// Seconds since 1970-01-01T00:00Z.
+    pub time: i64,
+    /// The MTA's name for the message; empty when it was refused before it had one.
+    pub queue_id: &'l [u8],
+    /// Counts the messages of this run, from 1; 0 for one refused before it had a queue id.
+    pub message: u64,
+    /// Envelope sender without brackets, empty for the null sender; `None` when its line is
+    /// missing.
+    pub sender: Option<&'l [u8]>,
+    /// Envelope recipient as delivered to, after aliases.
+    pub recipient: &'l [u8],
+    /// Envelope recipient as it was given, where an alias changed it (Postfix's `orig_to`). This
+    /// is what a milter sees.
+    pub original: Option<&'l [u8]>,
+    /// The next host, mailbox or program, as the MTA writes it.
+    pub relay: &'l [u8],
+    /// What kind of next hop it is.
+    pub destination: Destination,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How the message came in; with a content filter, how it came to the first hop.
+    pub entrance: Entrance,
+    /// Who brought it in, likewise.
+    pub client: Option<IpAddr>,
+    /// SASL login of whoever brought it in.
+    pub login: Option<&'l [u8]>,
+    /// Whether no earlier line told of this recipient of this message.
+    pub first: bool,
+    /// Whether no earlier line told of this original recipient of this message; `true` without
+    /// one.
+    pub first_original: bool,
+    /// Whether no earlier line told of a recipient of this message.
+    pub first_of_message: bool,
+}
+
+/// What was read, and what could not be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Tally {
+    /// Bytes, after decompression.
+    pub bytes: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Lines of Postfix or Sendmail.
+    pub mail_lines: u64,
+    /// Lines of other programs.
+    pub other_lines: u64,
+    /// Lines without a time or a program: no lines of a syslog.
+    pub unreadable_lines: u64,
+    /// Lines of the MTA that are cut off within what is needed.
+    pub truncated_lines: u64,
+    /// Lines longer than [`MAX_LINE`], passed over.
+    pub overlong_lines: u64,
+    /// Recipients told of.
+    pub deliveries: u64,
+    /// Deliveries to a filter of this host whose next hop is in the log as well: not told.
+    pub inner_hops: u64,
+    /// Deliveries whose sender is not in the log: its line was before the beginning.
+    pub without_sender: u64,
+    /// Recipients that Sendmail abridged with `...`: not told.
+    pub abridged: u64,
+    /// Messages forgotten for want of room.
+    pub forgotten_messages: u64,
+    /// First and last time, in seconds since 1970-01-01T00:00Z.
+    pub first: Option<i64>,
+    /// See `first`.
+    pub last: Option<i64>,
+    /// The first unreadable lines.
+    pub samples: Vec<Sample>,
+}
+
+/// A line that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Sample {
+    /// The log's name.
+    pub log: String,
+    /// Line, counted from 1.
+    pub line: u64,
+    /// How it begins, escaped.
+    pub text: String,
+}
+
+/// A reader of mail logs. Read rotated logs oldest first: a message may begin in one and end in
+/// the next.
+#[derive(Debug)]
+pub struct MailLog {
+    clock: Clock,
+    queue: Queue,
+    tally: Tally,
+    log: String,
+    line: u64,
+}
+
+impl MailLog {
+    /// Reads times without a zone as those of `zone`. `now` is the latest time there can be.
+    pub fn new(zone: TimeZone, now: Timestamp) -> MailLog {
+        MailLog {
+            clock: Clock::new(zone, now),
+            queue: Queue::new(),
+            tally: Tally::default(),
+            log: String::new(),
+            line: 0,
+        }
+    }
+
+    /// Begins the log `name`, last written at `written`: times without a year are inferred from
+    /// that.
+    pub fn begin(&mut self, name: &str, written: Timestamp) {
+        name.clone_into(&mut self.log);
+        self.line = 0;
+        self.clock.begin(written);
+    }
+
+    /// Reads all of `input` and tells `sink` every delivery, in the order of the log.
+    ///
+    /// # Errors
+    /// When reading fails; what was read before has been told.
+    pub fn read(
+        &mut self,
+        mut input: impl Read,
+        mut sink: impl FnMut(&Delivery<'_>),
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        let mut filled = 0;
+        let mut overlong = false;
+        loop {
+            let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) else {
+                return Ok(());
+            };
+            let read = match input.read(room) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let end = filled + read;
+            self.tally.bytes += read as u64;
+            let mut start = 0;
+            // What was filled before holds no line end.
+            for at in memchr::memchr_iter(b'\n', buffer.get(filled..end).unwrap_or_default()) {
+                let line = buffer.get(start..filled + at).unwrap_or_default();
+                if std::mem::take(&mut overlong) {
+                    self.count_line();
+                    self.tally.overlong_lines += 1;
+                } else {
+                    self.line(line, &mut sink);
+                }
+                start = filled + at + 1;
+            }
+            filled = end - start;
+            if filled > MAX_LINE {
+                // Its beginning is dropped; its end will be, too.
+                overlong = true;
+                filled = 0;
+            } else {
+                buffer.copy_within(start..end, 0);
+            }
+        }
+        if overlong {
+            self.count_line();
+            self.tally.overlong_lines += 1;
+        } else if filled > 0 {
+            self.line(buffer.get(..filled).unwrap_or_default(), &mut sink);
+        }
+        Ok(())
+    }
+
+    /// Reads one line, with or without its line end.
+    pub fn line(&mut self, text: &[u8], mut sink: impl FnMut(&Delivery<'_>)) {
+        self.count_line();
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.len() > MAX_LINE {
+            self.tally.overlong_lines += 1;
+            return;
+        }
+        let Some(line) = Line::parse(text, &mut self.clock) else {
+            if !text.is_empty() {
+                self.unreadable(text);
+            }
+            return;
+        };
+        let (instance, record) = if let Some((instance, daemon)) = postfix::program(line.tag) {
+            (instance, postfix::parse(line.tag, daemon, line.body))
+        } else if sendmail::is_program(line.tag) {
+            (&b"sendmail"[..], sendmail::parse(line.body))
+        } else {
+            self.tally.other_lines += 1;
+            return;
+        };
+        self.tally.mail_lines += 1;
+        self.tally.first = Some(
+            self.tally
+                .first
+                .map_or(line.time, |first| first.min(line.time)),
+        );
+        self.tally.last = Some(
+            self.tally
+                .last
+                .map_or(line.time, |last| last.max(line.time)),
+        );
+        self.record(&line, instance, record, &mut sink);
+    }
+
+    /// Returns what was read so far.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            forgotten_messages: self.queue.evicted,
+            ..self.tally.clone()
+        }
+    }
+
+    fn count_line(&mut self) {
+        self.tally.lines += 1;
+        self.line += 1;
+    }
+
+    #[cold]
+    fn unreadable(&mut self, text: &[u8]) {
+        self.tally.unreadable_lines += 1;
+        if self.tally.samples.len() < SAMPLES {
+            let text = text.get(..SAMPLE).unwrap_or(text);
+            self.tally.samples.push(Sample {
+                log: self.log.clone(),
+                line: self.line,
+                text: crate::untrusted::Untrusted(text).to_string(),
+            });
+        }
+    }
+
+    fn record(
+        &mut self,
+        line: &Line<'_>,
+        instance: &[u8],
+        record: Record<'_>,
+        sink: &mut impl FnMut(&Delivery<'_>),
+    ) {
+        match record {
+            Record::Nothing => {}
+            Record::Truncated => self.tally.truncated_lines += 1,
+            Record::Client {
+                id,
+                entrance,
+                peer,
+                ip,
+                login,
+            } => {
+                let slot = self.slot(line, instance, id);
+                if let Some(entry) = self.queue.entry(slot) {
+                    entry.entrance = entrance;
+                    entry.peer = peer;
+                    entry.ip = ip;
+                    if let Some(login) = login {
+                        entry.set_login(login);
+                    }
+                }
+            }
+            Record::MessageId { id, message_id } => {
+                let slot = self.slot(line, instance, id);
+                self.queue.set_message_id(slot, message_id);
+            }
+            Record::From {
+                id,
+                sender,
+                recipients,
+                message_id,
+                entrance,
+            } => {
+                let slot = self.slot(line, instance, id);
+                if let Some(entry) = self.queue.entry(slot) {
+                    entry.set_sender(sender);
+                    if let Some((entrance, ip)) = entrance {
+                        entry.expected = recipients;
+                        entry.entrance = entrance;
+                        (entry.peer, entry.ip) = (ip, ip);
+                    }
+                }
+                if let Some(message_id) = message_id {
+                    self.queue.set_message_id(slot, message_id);
+                }
+                self.queue.inherit(slot);
+            }
+            Record::To {
+                id,
+                recipients,
+                original,
+                relay,
+                destination,
+                outcome,
+            } => {
+                let slot = self.slot(line, instance, id);
+                if instance == b"sendmail" {
+                    for recipient in sendmail::addresses(recipients) {
+                        // shortenstring() of Sendmail.
+                        if memchr::memmem::find(recipient, b"...").is_some() {
+                            self.tally.abridged += 1;
+                            continue;
+                        }
+                        let told = Told {
+                            recipient,
+                            original,
+                            relay,
+                            destination,
+                            outcome,
+                        };
+                        self.deliver(slot, line.time, id, told, sink);
+                    }
+                } else {
+                    let told = Told {
+                        recipient: recipients,
+                        original,
+                        relay,
+                        destination,
+                        outcome,
+                    };
+                    self.deliver(slot, line.time, id, told, sink);
+                }
+            }
+            Record::Refused {
+                id,
+                entrance,
+                ip,
+                login,
+                sender,
+                recipient,
+            } => {
+                // Without a message of its own a refusal leaves no trace in the queue.
+                let slot = id.and_then(|id| {
+                    let key = self.queue.key(line.host, instance, id);
+                    self.queue.find(key, id)
+                });
+                let entry = slot
+                    .and_then(|slot| self.queue.entry(slot))
+                    .map(|entry| &*entry);
+                let sender = sender.or(entry.and_then(Entry::sender));
+                self.tally.deliveries += 1;
+                self.tally.without_sender += u64::from(sender.is_none());
+                sink(&Delivery {
+                    time: line.time,
+                    queue_id: id.unwrap_or_default(),
+                    message: entry.map_or(0, |entry| entry.number),
+                    sender,
+                    recipient,
+                    original: None,
+                    relay: b"",
+                    destination: Destination::Nobody,
+                    outcome: Outcome::Refused,
+                    entrance: entry
+                        .map(|entry| entry.entrance)
+                        .filter(|known| *known != Entrance::Unknown)
+                        .unwrap_or(entrance),
+                    client: ip.or(entry.and_then(|entry| entry.ip)),
+                    login: login.or(entry.and_then(Entry::login)),
+                    first: true,
+                    first_original: true,
+                    first_of_message: false,
+                });
+            }
+            Record::Removed { id } => {
+                let key = self.queue.key(line.host, instance, id);
+                if let Some(slot) = self.queue.find(key, id) {
+                    self.queue.remove(slot);
+                }
+            }
+        }
+    }
+
+    fn slot(&mut self, line: &Line<'_>, instance: &[u8], id: &[u8]) -> Slot {
+        let key = self.queue.key(line.host, instance, id);
+        self.queue.find_or_add(key, id, line.time)
+    }
+
+    fn deliver(
+        &mut self,
+        slot: Slot,
+        time: i64,
+        id: &[u8],
+        told: Told<'_>,
+        sink: &mut impl FnMut(&Delivery<'_>),
+    ) {
+        let recipient = self.queue.hash(told.recipient);
+        let original = told.original.map(|original| self.queue.hash(original));
+        let Some(entry) = self.queue.entry(slot) else {
+            return;
+        };
+        let is_final = told.outcome.is_final();
+        entry.finished += u32::from(is_final);
+        // The filter has given it back already, so the next hop tells.
+        let to_filter = entry.next_hop.is_some_and(|next| {
+            next.to_canonical().is_loopback() && told.destination == Destination::Loopback
+                || record::ip(told.relay).is_some_and(|relay| relay == next)
+        });
+        if to_filter && told.outcome == Outcome::Sent {
+            self.tally.inner_hops += 1;
+            return;
+        }
+        let first = entry.first_try(recipient, !is_final);
+        let first_original = original.is_none_or(|original| entry.first_original(original));
+        let first_of_message = !std::mem::replace(&mut entry.told, true);
+        self.tally.deliveries += 1;
+        self.tally.without_sender += u64::from(entry.sender().is_none());
+        sink(&Delivery {
+            time,
+            queue_id: id,
+            message: entry.number,
+            sender: entry.sender(),
+            recipient: told.recipient,
+            original: told.original,
+            relay: told.relay,
+            destination: told.destination,
+            outcome: told.outcome,
+            entrance: entry.entrance,
+            client: entry.ip,
+            login: entry.login(),
+            first,
+            first_original,
+            first_of_message,
+        });
+    }
+}
+
+/// What a delivery line told.
+struct Told<'l> {
+    recipient: &'l [u8],
+    original: Option<&'l [u8]>,
+    relay: &'l [u8],
+    destination: Destination,
+    outcome: Outcome,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! The messages under way: what earlier lines said about a queue id.
+//!
+//! Memory is bounded. A message leaves when Postfix says `removed`, some minutes after all
+//! recipients of a Sendmail message are done, when nothing was heard of it for longer than MTAs
+//! keep trying, and at the latest when there are too many.
+
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
+
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::record::Entrance;
+
+/// Longer than both MTAs keep a message by default (five days), in seconds.
+const KEPT: i64 = 6 * 86_400;
+/// How long a message is kept when all its recipients seem done: aliases may add some.
+const KEPT_DONE: i64 = 600;
+/// Most messages under way; beyond that the half not heard of for longest is forgotten. A
+/// quarter million is a queue in serious trouble, and some 100 MB.
+const MOST: usize = 262_144;
+/// Most recipients of one message that are remembered as tried before.
+const MOST_TRIED: usize = 65_536;
+
+/// Where a message is kept; valid until the next message is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+/// One message under way.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    live: bool,
+    hash: u64,
+    id: Vec<u8>,
+    /// Counts the messages of a run, from 1.
+    pub(crate) number: u64,
+    sender: Option<Vec<u8>>,
+    login: Option<Vec<u8>>,
+    /// Room of the former, to be used again.
+    spare: Vec<Vec<u8>>,
+    pub(crate) entrance: Entrance,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) ip: Option<IpAddr>,
+    message_id: Option<u64>,
+    /// The client of a later hop of the same message.
+    pub(crate) next_hop: Option<IpAddr>,
+    /// Whether it came back from a filter.
+    pub(crate) again: bool,
+    pub(crate) expected: u32,
+    pub(crate) finished: u32,
+    /// Whether a delivery of it was told.
+    pub(crate) told: bool,
+    touched: i64,
+    /// Recipients told of before, and original recipients, as hashes.
+    tried: Vec<u64>,
+    originals: Vec<u64>,
+}
+
+impl Entry {
+    pub(crate) fn sender(&self) -> Option<&[u8]> {
+        self.sender.as_deref()
+    }
+
+    pub(crate) fn login(&self) -> Option<&[u8]> {
+        self.login.as_deref()
+    }
+
+    pub(crate) fn set_sender(&mut self, sender: &[u8]) {
+        set(&mut self.sender, &mut self.spare, sender);
+    }
+
+    pub(crate) fn set_login(&mut self, login: &[u8]) {
+        set(&mut self.login, &mut self.spare, login);
+    }
+
+    /// Returns whether this recipient was not told of before, and remembers it when it may
+    /// come again.
+    pub(crate) fn first_try(&mut self, recipient: u64, may_come_again: bool) -> bool {
+        first(&mut self.tried, recipient, may_come_again)
+    }
+
+    /// Returns whether this original recipient was not told of before.
+    pub(crate) fn first_original(&mut self, original: u64) -> bool {
+        first(&mut self.originals, original, true)
+    }
+
+    fn clear(&mut self) {
+        self.live = false;
+        self.id.clear();
+        self.spare.extend(self.sender.take());
+        self.spare.extend(self.login.take());
+        self.tried.clear();
+        self.tried.shrink_to(16);
+        self.originals.clear();
+        self.entrance = Entrance::Unknown;
+        (self.peer, self.ip, self.message_id, self.next_hop) = (None, None, None, None);
+        (self.again, self.told) = (false, false);
+        (self.expected, self.finished) = (0, 0);
+    }
+}
+
+fn set(field: &mut Option<Vec<u8>>, spare: &mut Vec<Vec<u8>>, value: &[u8]) {
+    let field = field.get_or_insert_with(|| spare.pop().unwrap_or_default());
+    field.clear();
+    field.extend_from_slice(value);
+}
+
+fn first(seen: &mut Vec<u64>, one: u64, remember: bool) -> bool {
+    if seen.contains(&one) {
+        return false;
+    }
+    if remember && seen.len() < MOST_TRIED {
+        seen.push(one);
+    }
+    true
+}
+
+/// The messages under way.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    by_message_id: HashMap<u64, u32>,
+    hasher: RandomState,
+    messages: u64,
+    since_sweep: usize,
+    now: i64,
+    /// Messages forgotten for want of room.
+    pub(crate) evicted: u64,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Queue {
+        Queue {
+            entries: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            by_message_id: HashMap::default(),
+            hasher: RandomState::default(),
+            messages: 0,
+            since_sweep: 0,
+            now: i64::MIN,
+            evicted: 0,
+        }
+    }
+
+    /// Returns the hash that names foreign bytes within this run.
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// Returns the key of a queue id of this host and instance.
+    pub(crate) fn key(&self, host: &[u8], instance: &[u8], id: &[u8]) -> u64 {
+        self.hasher.hash_one((host, instance, id))
+    }
+
+    pub(crate) fn find(&self, key: u64, id: &[u8]) -> Option<Slot> {
+        (self.index)
+            .find(key, |slot| self.is(*slot, key, id))
+            .map(|slot| Slot(*slot))
+    }
+
+    fn is(&self, slot: u32, key: u64, id: &[u8]) -> bool {
+        (self.entries.get(slot as usize)).is_some_and(|entry| entry.hash == key && entry.id == id)
+    }
+
+    pub(crate) fn entry(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot.0 as usize)
+    }
+
+    /// Returns the message of this queue id, a new one when it is not under way.
+    pub(crate) fn find_or_add(&mut self, key: u64, id: &[u8], time: i64) -> Slot {
+        self.now = self.now.max(time);
+        if let Some(slot) = self.find(key, id) {
+            if let Some(entry) = self.entry(slot) {
+                entry.touched = time;
+            }
+            return slot;
+        }
+        self.since_sweep += 1;
+        if self.since_sweep > (self.index.len() / 2).max(4096) || self.index.len() >= MOST {
+            self.sweep();
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.messages += 1;
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.live = true;
+            entry.hash = key;
+            entry.id.extend_from_slice(id);
+            entry.number = self.messages;
+            entry.touched = time;
+        }
+        let entries = &self.entries;
+        self.index.insert_unique(key, slot, |slot| {
+            entries.get(*slot as usize).map_or(0, |entry| entry.hash)
+        });
+        Slot(slot)
+    }
+
+    /// Notes the Message-ID of a message and joins it with an earlier hop of the same one.
+    pub(crate) fn set_message_id(&mut self, slot: Slot, message_id: &[u8]) {
+        if message_id.is_empty() || message_id == b"<>" {
+            return;
+        }
+        let hash = self.hash(message_id);
+        let Some(entry) = self.entries.get_mut(slot.0 as usize) else {
+            return;
+        };
+        if entry.message_id.is_some() {
+            return;
+        }
+        entry.message_id = Some(hash);
+        let peer = entry.peer;
+        let owner = *self.by_message_id.entry(hash).or_insert(slot.0);
+        if owner != slot.0
+            && let Some(owner) = self.entries.get_mut(owner as usize)
+        {
+            owner.next_hop = peer;
+        }
+    }
+
+    /// Returns to an entry whose sender is now known who had brought the message to the hop
+    /// before. A mailing list sends with a sender of its own, so its mail is not taken for a hop.
+    pub(crate) fn inherit(&mut self, slot: Slot) {
+        let Some(entry) = self.entries.get(slot.0 as usize) else {
+            return;
+        };
+        let owner = (entry.message_id).and_then(|id| self.by_message_id.get(&id));
+        let Some(owner) = owner.filter(|owner| **owner != slot.0) else {
+            return;
+        };
+        let Some(owner) = self.entries.get(*owner as usize) else {
+            return;
+        };
+        if entry.again || owner.sender != entry.sender {
+            return;
+        }
+        let (entrance, ip, login) = (owner.entrance, owner.ip, owner.login.clone());
+        if let Some(entry) = self.entries.get_mut(slot.0 as usize) {
+            entry.again = true;
+            if entrance != Entrance::Unknown {
+                (entry.entrance, entry.ip) = (entrance, ip);
+                if entry.login.is_none() {
+                    entry.login = login;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let Some(entry) = self
+            .entries
+            .get_mut(slot.0 as usize)
+            .filter(|entry| entry.live)
+        else {
+            return;
+        };
+        let (hash, message_id) = (entry.hash, entry.message_id);
+        entry.clear();
+        if let Ok(found) = self.index.find_entry(hash, |other| *other == slot.0) {
+            found.remove();
+        }
+        if let Some(id) = message_id
+            && self.by_message_id.get(&id) == Some(&slot.0)
+        {
+            self.by_message_id.remove(&id);
+        }
+        self.free.push(slot.0);
+    }
+
+    /// Forgets what is done or too old, and when that is not enough, the older half.
+    fn sweep(&mut self) {
+        self.since_sweep = 0;
+        let now = self.now;
+        self.retain(|entry| {
+            let done = entry.expected > 0 && entry.finished >= entry.expected;
+            now - entry.touched <= if done { KEPT_DONE } else { KEPT }
+        });
+        if self.index.len() < MOST {
+            return;
+        }
+        let mut times: Vec<i64> = (self.entries.iter())
+            .filter(|entry| entry.live)
+            .map(|entry| entry.touched)
+            .collect();
+        let middle = times.len() / 2;
+        let median = *times.select_nth_unstable(middle).1;
+        let before = self.index.len();
+        self.retain(|entry| entry.touched > median);
+        self.evicted += (before - self.index.len()) as u64;
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        let slots: Vec<u32> = (0u32..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| entry.live && !keep(entry))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in slots {
+            self.remove(Slot(slot));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_id_means_another_message_on_another_host() {
+        let mut queue = Queue::new();
+        let here = queue.key(b"mx1", b"postfix", b"ABCDE");
+        let there = queue.key(b"mx2", b"postfix", b"ABCDE");
+        let slot = queue.find_or_add(here, b"ABCDE", 0);
+        assert_eq!(queue.find(here, b"ABCDE"), Some(slot));
+        assert_eq!(queue.find(there, b"ABCDE"), None);
+        queue.remove(slot);
+        assert_eq!(queue.find(here, b"ABCDE"), None);
+    }
+
+    #[test]
+    fn what_is_never_removed_is_forgotten_by_age_and_by_number() {
+        let mut queue = Queue::new();
+        for n in 0..20_000_u32 {
+            let id = n.to_string();
+            let key = queue.key(b"mx", b"", id.as_bytes());
+            queue.find_or_add(key, id.as_bytes(), i64::from(n) * 3600);
+        }
+        assert!(queue.len() < 9000, "{}", queue.len());
+        let mut queue = Queue::new();
+        for n in 0..300_000_u32 {
+            let id = n.to_string();
+            let key = queue.key(b"mx", b"", id.as_bytes());
+            queue.find_or_add(key, id.as_bytes(), i64::from(n) / 1000);
+        }
+        assert!(queue.len() <= MOST);
+        assert!(queue.evicted > 0);
+    }
+}

@@ -1,0 +1,355 @@
+//! What Sendmail writes. Formats: the sources of Sendmail 8.17 (`logsender` in `envelope.c`,
+//! `logdelivery` in `deliver.c`, `srvrsmtp.c`, `milter.c`).
+
+use super::line::cut;
+use super::record::{Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
+
+/// Returns whether a program is Sendmail under one of its names: `sendmail`, `sm-mta`,
+/// `sm-msp-queue`.
+#[inline]
+pub(crate) fn is_program(tag: &[u8]) -> bool {
+    tag.starts_with(b"sm-") || tag.starts_with(b"sendmail")
+}
+
+/// Returns what a line says.
+pub(crate) fn parse(body: &[u8]) -> Record<'_> {
+    let Some((id, rest)) = with_id(body) else {
+        return Record::Nothing;
+    };
+    let record = if let Some(rest) = rest.strip_prefix(b"from=") {
+        from(id, rest)
+    } else if let Some(rest) = rest.strip_prefix(b"to=") {
+        delivery(id, rest)
+    } else if rest.starts_with(b"AUTH=server") {
+        Some(authenticated(id, rest))
+    } else if let Some(rest) = rest.strip_prefix(b"Milter: to=") {
+        milter(id, rest)
+    } else if let Some(rest) = rest.strip_prefix(b"ruleset=check_rcpt, arg1=") {
+        ruleset(id, rest)
+    } else {
+        Some(Record::Nothing)
+    };
+    record.unwrap_or(Record::Truncated)
+}
+
+/// Splits `4APDc7lq012345: rest`: eight characters of time and a process id of five or more
+/// digits.
+fn with_id(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = body.iter().take(33).position(|byte| *byte == b':')?;
+    let (id, rest) = body.split_at_checked(length)?;
+    let (time, process) = id.split_at_checked(8)?;
+    let is_id = process.len() >= 5
+        && time.iter().all(u8::is_ascii_alphanumeric)
+        && process.iter().all(u8::is_ascii_digit);
+    let rest = rest.strip_prefix(b": ")?;
+    is_id.then_some((id, rest))
+}
+
+/// The value of `name=` among the fields of `text`, up to the next `, `.
+fn field<'l>(text: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let mut from = 0;
+    // At most a few dozen fields stand in a line.
+    while let Some(at) = memchr::memmem::find(text.get(from..)?, name) {
+        let start = from + at;
+        let value = text.get(start + name.len()..)?;
+        if start == 0 || text.get(..start)?.ends_with(b", ") {
+            let end = memchr::memmem::find(value, b", ").unwrap_or(value.len());
+            return value.get(..end);
+        }
+        from = start + name.len();
+    }
+    None
+}
+
+fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
+    let (sender, rest) = match bracketed(text) {
+        Some((sender, rest)) => (sender, rest.strip_prefix(b", ")?),
+        // From sendmail(1): a bare name.
+        None => {
+            let end = memchr::memmem::find(text, b", ")?;
+            (text.get(..end)?, text.get(end + 2..)?)
+        }
+    };
+    let relay = field(rest, b"relay=")?;
+    // `root@localhost` stands for the person who called sendmail(1).
+    let entrance = if memchr::memchr(b'@', relay).is_some() && ip(relay).is_none() {
+        Entrance::Local
+    } else if field(rest, b"daemon=").is_some_and(|name| name.starts_with(b"MSA")) {
+        Entrance::Submission
+    } else {
+        Entrance::Smtp
+    };
+    let recipients = field(rest, b"nrcpts=")
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0);
+    Some(Record::From {
+        id,
+        sender,
+        recipients,
+        message_id: field(rest, b"msgid="),
+        entrance: Some((entrance, ip(relay))),
+    })
+}
+
+/// `to=<a@b>,<c@d>, ctladdr=…, delay=…, mailer=esmtp, relay=mx.b. [192.0.2.7], dsn=2.0.0,
+/// stat=Sent (…)`.
+fn delivery<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
+    let (recipients, rest) = list(text)?;
+    let status = memchr::memmem::find(rest, b", stat=").and_then(|at| rest.get(at + 7..))?;
+    let mailer = field(rest, b"mailer=").unwrap_or_default();
+    let relay = field(rest, b"relay=").unwrap_or_default();
+    let dsn = field(rest, b"dsn=").unwrap_or_default();
+    let outcome = if status.starts_with(b"Sent") {
+        Outcome::Sent
+    } else if status.starts_with(b"Deferred") || status.starts_with(b"queued") {
+        Outcome::Deferred
+    } else {
+        match dsn.first() {
+            Some(b'2') => Outcome::Sent,
+            Some(b'5') => Outcome::Bounced,
+            _ => Outcome::Deferred,
+        }
+    };
+    let is_smtp = mailer.ends_with(b"smtp") || matches!(mailer, b"relay" | b"smtp8" | b"dsmtp");
+    let destination = match mailer {
+        b"" => Destination::Nobody,
+        _ if !is_smtp => Destination::Local,
+        _ if is_loopback(relay) => Destination::Loopback,
+        _ => Destination::Outside,
+    };
+    Some(Record::To {
+        id,
+        recipients,
+        original: None,
+        relay,
+        destination,
+        outcome,
+    })
+}
+
+/// Splits the addresses behind `to=` from the fields. Between addresses there is a comma without
+/// a space.
+fn list(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted && text.get(at + 1) == Some(&b' ') => {
+                return Some((text.get(..at)?, text.get(at..)?));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Returns the addresses of a list, without brackets.
+pub(crate) fn addresses(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.iter().position(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = !quoted,
+                b',' => return !quoted,
+                _ => {}
+            }
+            false
+        });
+        let (address, next) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        rest = next.get(1..).unwrap_or_default();
+        let inner = address
+            .strip_prefix(b"<")
+            .and_then(|inner| inner.strip_suffix(b">"));
+        Some(inner.unwrap_or(address))
+    })
+}
+
+/// `AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0`.
+fn authenticated<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
+    Record::Client {
+        id,
+        entrance: Entrance::Smtp,
+        peer: field(rest, b"relay=").and_then(ip),
+        ip: field(rest, b"relay=").and_then(ip),
+        login: field(rest, b"authid="),
+    }
+}
+
+/// `<a@b>, reject=550 5.7.1 …`.
+fn milter<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
+    let (recipient, rest) = bracketed(rest)?;
+    if !rest.starts_with(b", reject=") {
+        return Some(Record::Nothing);
+    }
+    Some(refused(id, None, recipient))
+}
+
+/// `<a@b>, relay=pc [192.0.2.9], reject=550 5.7.1 …`.
+fn ruleset<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
+    let (recipient, rest) = bracketed(rest)?;
+    let (_, rest) = cut(rest, b' ')?;
+    Some(refused(id, field(rest, b"relay=").and_then(ip), recipient))
+}
+
+fn refused<'l>(id: &'l [u8], ip: Option<std::net::IpAddr>, recipient: &'l [u8]) -> Record<'l> {
+    Record::Refused {
+        id: Some(id),
+        entrance: Entrance::Smtp,
+        ip,
+        login: None,
+        sender: None,
+        recipient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &[u8] = b"4APDc7lq012345";
+
+    fn read(body: &str) -> Record<'_> {
+        parse(body.as_bytes())
+    }
+
+    #[test]
+    fn the_sender_line_says_who_and_whence() {
+        assert_eq!(
+            read(
+                "4APDc7lq012345: from=<anna@example.org>, size=900, class=0, nrcpts=2, msgid=<1@example.org>, proto=ESMTPSA, daemon=MSA-v4, relay=pc.example.org [192.0.2.9]"
+            ),
+            Record::From {
+                id: ID,
+                sender: b"anna@example.org",
+                recipients: 2,
+                message_id: Some(b"<1@example.org>"),
+                entrance: Some((Entrance::Submission, "192.0.2.9".parse().ok())),
+            }
+        );
+        assert_eq!(
+            read(
+                "4APDc7lq012345: from=root, size=900, class=0, nrcpts=1, msgid=<1@example.org>, relay=root@localhost"
+            ),
+            Record::From {
+                id: ID,
+                sender: b"root",
+                recipients: 1,
+                message_id: Some(b"<1@example.org>"),
+                entrance: Some((Entrance::Local, None)),
+            }
+        );
+    }
+
+    #[test]
+    fn several_recipients_share_one_line() {
+        let Record::To {
+            recipients,
+            destination,
+            outcome,
+            ..
+        } = read(
+            "4APDc7lq012345: to=<carl@army.ml>,<\"a,b\"@navy.mil>,root, delay=00:00:01, xdelay=00:00:01, mailer=esmtp, pri=120000, relay=mx.army.ml. [192.0.2.7], dsn=2.0.0, stat=Sent (OK, queued)",
+        )
+        else {
+            panic!("no delivery");
+        };
+        let each: Vec<&[u8]> = addresses(recipients).collect();
+        assert_eq!(each, [&b"carl@army.ml"[..], b"\"a,b\"@navy.mil", b"root"]);
+        assert_eq!(
+            (destination, outcome),
+            (Destination::Outside, Outcome::Sent)
+        );
+    }
+
+    #[test]
+    fn outcomes_and_destinations_by_mailer_and_status() {
+        let cases = [
+            (
+                "mailer=local",
+                "stat=Sent",
+                Destination::Local,
+                Outcome::Sent,
+            ),
+            (
+                "mailer=relay, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0",
+                "stat=Sent (x Message accepted for delivery)",
+                Destination::Loopback,
+                Outcome::Sent,
+            ),
+            (
+                "mailer=esmtp, relay=mx.b. [192.0.2.7], dsn=4.2.0",
+                "stat=Deferred: 451 later",
+                Destination::Outside,
+                Outcome::Deferred,
+            ),
+            (
+                "mailer=esmtp, relay=mx.b. [192.0.2.7], dsn=5.1.1",
+                "stat=User unknown",
+                Destination::Outside,
+                Outcome::Bounced,
+            ),
+        ];
+        for (fields, status, destination, outcome) in cases {
+            let body =
+                format!("4APDc7lq012345: to=<a@b.example>, delay=00:00:01, {fields}, {status}");
+            let Record::To {
+                destination: whom,
+                outcome: what,
+                ..
+            } = read(&body)
+            else {
+                panic!("{body}");
+            };
+            assert_eq!((whom, what), (destination, outcome), "{body}");
+        }
+    }
+
+    #[test]
+    fn logins_and_refusals_belong_to_their_message() {
+        assert_eq!(
+            read(
+                "4APDc7lq012345: AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0"
+            ),
+            Record::Client {
+                id: ID,
+                entrance: Entrance::Smtp,
+                peer: "192.0.2.9".parse().ok(),
+                ip: "192.0.2.9".parse().ok(),
+                login: Some(b"anna"),
+            }
+        );
+        for body in [
+            "4APDc7lq012345: Milter: to=<carl@army.ml>, reject=550 5.7.1 <carl@army.ml> not sent",
+            "4APDc7lq012345: ruleset=check_rcpt, arg1=<carl@army.ml>, relay=pc, reject=550 5.7.1 no",
+        ] {
+            assert_eq!(read(body), refused(ID, None, b"carl@army.ml"), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_queue_id_or_no_end_is_no_delivery() {
+        for body in [
+            "NOQUEUE: connect from x",
+            "starting daemon (8.17.1)",
+            "",
+            "4APDc7lq012345",
+            "4APDc7lq012345: ",
+        ] {
+            assert_eq!(read(body), Record::Nothing, "{body}");
+        }
+        assert_eq!(read("4APDc7lq012345: to=<a@b.exa"), Record::Truncated);
+        assert_eq!(
+            read("4APDc7lq012345: to=<a@b.example>, delay=1"),
+            Record::Truncated
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Whole logs: what is told about them, and what is counted.
+
+use super::*;
+
+/// One line a delivery: sender, recipient, outcome, and what is not ordinary about it.
+fn told(text: &[u8]) -> (Vec<String>, Tally) {
+    let mut log = MailLog::new(TimeZone::UTC, "2026-11-26T00:00:00Z".parse().unwrap());
+    let mut lines = Vec::new();
+    log.read(text, |delivery| lines.push(show(delivery)))
+        .unwrap();
+    (lines, log.tally())
+}
+
+fn show(delivery: &Delivery<'_>) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let mut line = format!(
+        "{} > {} {:?} {:?}",
+        delivery.sender.map_or("?".to_owned(), text),
+        text(delivery.recipient),
+        delivery.outcome,
+        delivery.destination
+    );
+    if let Some(original) = delivery.original {
+        line += &format!(" for {}", text(original));
+    }
+    line += &format!(" {:?}", delivery.entrance);
+    if let Some(client) = delivery.client {
+        line += &format!(" {client}");
+    }
+    if let Some(login) = delivery.login {
+        line += &format!(" login {}", text(login));
+    }
+    if !delivery.first {
+        line += " again";
+    }
+    line
+}
+
+const POSTFIX: &str = "\
+Nov 25 10:00:00 mx postfix/submission/smtpd[1]: connect from pc[192.0.2.9]
+Nov 25 10:00:00 mx postfix/submission/smtpd[1]: ABCDE1: client=pc[192.0.2.9], sasl_method=PLAIN, sasl_username=anna
+Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<1@pc>
+Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<anna@example.org>, size=900, nrcpt=2 (queue active)
+Nov 25 10:00:00 mx postfix/submission/smtpd[1]: disconnect from pc[192.0.2.9] ehlo=1 quit=1 commands=2
+Nov 25 10:00:01 mx postfix/smtp[4]: ABCDE1: to=<carl@army.ml>, relay=mx.ml[192.0.2.7]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)
+Nov 25 10:00:01 mx postfix/smtp[4]: ABCDE1: to=<bob@navy.mil>, relay=none, delay=1, delays=0/0/0/1, dsn=4.4.1, status=deferred (timeout)
+Nov 25 11:00:01 mx postfix/smtp[4]: ABCDE1: to=<bob@navy.mil>, relay=mx.mil[192.0.2.8]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)
+Nov 25 11:00:01 mx postfix/qmgr[3]: ABCDE1: removed
+";
+
+#[test]
+fn lines_of_one_message_are_joined() {
+    let (lines, tally) = told(POSTFIX.as_bytes());
+    assert_eq!(
+        lines,
+        [
+            "anna@example.org > carl@army.ml Sent Outside Submission 192.0.2.9 login anna",
+            "anna@example.org > bob@navy.mil Deferred Nobody Submission 192.0.2.9 login anna",
+            "anna@example.org > bob@navy.mil Sent Outside Submission 192.0.2.9 login anna again",
+        ]
+    );
+    assert_eq!((tally.lines, tally.mail_lines, tally.deliveries), (9, 9, 3));
+}
+
+#[test]
+fn a_message_through_a_content_filter_is_told_once_with_its_first_client() {
+    let text = "\
+Nov 25 10:00:00 mx postfix/smtpd[1]: ABCDE1: client=pc[192.0.2.9], sasl_method=PLAIN, sasl_username=anna
+Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<1@pc>
+Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<anna@example.org>, size=900, nrcpt=1 (queue active)
+Nov 25 10:00:01 mx postfix/smtpd[5]: FEDCB2: client=localhost[127.0.0.1]
+Nov 25 10:00:01 mx postfix/cleanup[2]: FEDCB2: message-id=<1@pc>
+Nov 25 10:00:01 mx postfix/qmgr[3]: FEDCB2: from=<anna@example.org>, size=900, nrcpt=1 (queue active)
+Nov 25 10:00:01 mx postfix/smtp[4]: ABCDE1: to=<carl@army.ml>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 2.0.0 from MTA: queued as FEDCB2)
+Nov 25 10:00:01 mx postfix/qmgr[3]: ABCDE1: removed
+Nov 25 10:00:02 mx postfix/smtp[4]: FEDCB2: to=<carl@army.ml>, relay=mx.ml[192.0.2.7]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)
+Nov 25 10:00:02 mx postfix/qmgr[3]: FEDCB2: removed
+";
+    let (lines, tally) = told(text.as_bytes());
+    assert_eq!(
+        lines,
+        ["anna@example.org > carl@army.ml Sent Outside Smtp 192.0.2.9 login anna"]
+    );
+    assert_eq!(tally.inner_hops, 1);
+}
+
+#[test]
+fn a_mailing_list_is_a_sender_of_its_own() {
+    let text = "\
+Nov 25 10:00:00 mx postfix/smtpd[1]: ABCDE1: client=out[203.0.113.9]
+Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<1@pc>
+Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<x@away.example>, size=900, nrcpt=1 (queue active)
+Nov 25 10:00:01 mx postfix/smtpd[5]: FEDCB2: client=localhost[127.0.0.1]
+Nov 25 10:00:01 mx postfix/cleanup[2]: FEDCB2: message-id=<1@pc>
+Nov 25 10:00:01 mx postfix/qmgr[3]: FEDCB2: from=<list-bounces@example.org>, size=900, nrcpt=1 (queue active)
+Nov 25 10:00:01 mx postfix/pipe[4]: ABCDE1: to=<list@example.org>, relay=mailman, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (ok)
+Nov 25 10:00:02 mx postfix/smtp[4]: FEDCB2: to=<m@gmai.com>, relay=mx[192.0.2.7]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)
+";
+    assert_eq!(
+        told(text.as_bytes()).0,
+        [
+            "x@away.example > list@example.org Sent Local Smtp 203.0.113.9",
+            "list-bounces@example.org > m@gmai.com Sent Outside Smtp 127.0.0.1",
+        ]
+    );
+}
+
+#[test]
+fn sendmail_passes_from_its_submission_queue_to_its_daemon() {
+    let text = "\
+Nov 25 10:00:00 mx sendmail[1]: 4APA00aa000001: from=anna, size=90, class=0, nrcpts=2, msgid=<1@mx>, relay=anna@localhost
+Nov 25 10:00:00 mx sm-mta[2]: 4APA00bb000002: from=<anna@mx.example.org>, size=90, class=0, nrcpts=2, msgid=<1@mx>, proto=ESMTP, daemon=MTA-v4, relay=localhost [127.0.0.1]
+Nov 25 10:00:00 mx sendmail[1]: 4APA00aa000001: to=carl@army.ml,bob@navy.mil, ctladdr=anna (1000/1000), delay=00:00:00, xdelay=00:00:00, mailer=relay, pri=60090, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0, stat=Sent (4APA00bb000002 Message accepted for delivery)
+Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: to=<carl@army.ml>, ctladdr=<anna@mx.example.org> (1000/1000), delay=00:00:01, xdelay=00:00:01, mailer=esmtp, pri=120090, relay=mx.ml. [192.0.2.7], dsn=2.0.0, stat=Sent (ok)
+Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: to=<bob@navy.mil>, ctladdr=<anna@mx.example.org> (1000/1000), delay=00:00:01, xdelay=00:00:01, mailer=esmtp, pri=120090, relay=mx.mil. [192.0.2.8], dsn=4.0.0, stat=Deferred: Connection refused
+Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: to=<verylong...name@army.ml>, delay=00:00:01, mailer=esmtp, relay=x. [192.0.2.8], dsn=2.0.0, stat=Sent (ok)
+";
+    let (lines, tally) = told(text.as_bytes());
+    assert_eq!(
+        lines,
+        [
+            "anna@mx.example.org > carl@army.ml Sent Outside Smtp 127.0.0.1",
+            "anna@mx.example.org > bob@navy.mil Deferred Outside Smtp 127.0.0.1",
+        ]
+    );
+    assert_eq!((tally.inner_hops, tally.abridged), (2, 1));
+}
+
+#[test]
+fn nothing_that_is_in_a_log_is_passed_over_in_silence() {
+    let mut text = b"\
+Nov 25 10:00:00 mx sshd[1]: Accepted publickey for anna
+Nov 25 10:00:00 mx postfix/smtp[4]: ABCDE1: to=<carl@army.ml>, relay=mx.ml[192.0.2.7]:25, del
+\x00\x01\xff\xfe junk
+2026-11-25T10:00:01+00:00 mx postfix/smtp[4]: ABCDE2: to=<carl@army.ml>, relay=mx.ml[192.0.2.7]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)\r
+
+"
+    .to_vec();
+    text.extend(std::iter::repeat_n(b'x', 3 * BUFFER));
+    text.extend(b"\nNov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: rem");
+    let (lines, tally) = told(&text);
+    assert_eq!(lines, ["? > carl@army.ml Sent Outside Unknown"]);
+    assert_eq!(
+        tally,
+        Tally {
+            bytes: text.len() as u64,
+            lines: 7,
+            mail_lines: 3,
+            other_lines: 1,
+            unreadable_lines: 1,
+            truncated_lines: 1,
+            overlong_lines: 1,
+            deliveries: 1,
+            without_sender: 1,
+            first: Some(1_795_600_800),
+            last: Some(1_795_600_801),
+            samples: vec![Sample {
+                log: String::new(),
+                line: 3,
+                text: "\\u{0}\\u{1}\\xff\\xfe junk".to_owned(),
+            }],
+            ..Tally::default()
+        }
+    );
+}
+
+/// Gives the bytes in pieces of one size, as a pipe may.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let take = self.1.min(self.0.len()).min(buffer.len());
+        let (piece, rest) = self.0.split_at(take);
+        buffer[..take].copy_from_slice(piece);
+        self.0 = rest;
+        Ok(take)
+    }
+}
+
+#[test]
+fn it_does_not_matter_in_which_pieces_the_bytes_arrive() {
+    let whole = told(POSTFIX.as_bytes());
+    for size in [1, 7, 64, 1000] {
+        let mut log = MailLog::new(TimeZone::UTC, "2026-11-26T00:00:00Z".parse().unwrap());
+        let mut lines = Vec::new();
+        log.read(Pieces(POSTFIX.as_bytes(), size), |delivery| {
+            lines.push(show(delivery))
+        })
+        .unwrap();
+        assert_eq!((lines, log.tally()), whole);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_line_panics(text in "(Nov 25 10:00:00|2026-11-25T10:00:00Z|<22>1 ) ?(mx )?(postfix/[a-z]{3,7}|sm-mta)(\\[1\\])?: ?(NOQUEUE|[A-F0-9]{6}|[0-9A-Za-z]{14})?:? ?(to=|from=|client=|reject: RCPT from |\\PC){0,4}[<>\",a-z@=\\\\\\[\\]]{0,40}") {
+        told(text.as_bytes());
+    }
+}
