@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indymilter::{
-    ActionError, Actions, Callbacks, Config, ContextActions, EomContext, Macros, NegotiateContext,
-    ProtoOpts, SetErrorReply, SmtpReply, SocketInfo, Status,
+    ActionError, Actions, Callbacks, Config, ContextActions, EomContext, MacroStage, Macros,
+    NegotiateContext, ProtoOpts, SetErrorReply, SmtpReply, SocketInfo, Status,
 };
 use listenfd::ListenFd;
 use tokio::sync::watch;
@@ -241,9 +241,11 @@ fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
         })
         .on_connect(on!(|edge, context, name, socket| {
             let client = client(name, socket);
+            let version = value(&context.macros, c"v").map(<[u8]>::to_vec);
             edge.with(&mut context.data, |conversation| {
                 // A connection that is used again (SMFIC_QUIT_NC) is a new conversation.
                 *conversation = *edge.conversation();
+                conversation.mta(version.as_deref());
                 conversation.connect(client);
             });
             unanswered(&context.data, ProtoOpts::NOREPLY_CONNECT)
@@ -340,6 +342,12 @@ fn negotiate(
     // commands); an MTA that does not offer that sends them, and they are answered "continue".
     context.requested_opts = (context.requested_opts | connection.steps) & steps;
     context.data = Some(connection);
+    // Sendmail tells its version only when asked; nothing else of CONNECT's macros is used.
+    if actions.contains(Actions::REQUEST_MACROS) {
+        context.requested_actions |= Actions::REQUEST_MACROS;
+        let macros = &mut context.requested_macros;
+        macros.insert(MacroStage::Connect, c"v".into());
+    }
     Status::Continue
 }
 

@@ -50,6 +50,25 @@ impl Octets {
         text
     }
 
+    /// Decodes xtext (RFC 3461, 4): `+XX` is an octet in hexadecimal. What is none stays.
+    pub fn from_xtext(text: &[u8]) -> Octets {
+        let digit = |octet: Option<&u8>| octet.and_then(|octet| char::from(*octet).to_digit(16));
+        let mut octets = Vec::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((first, after)) = rest.split_first() {
+            rest = after;
+            let hex = (digit(after.first())).zip(digit(after.get(1)));
+            match hex.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+                Some(octet) if *first == b'+' => {
+                    octets.push(octet);
+                    rest = after.get(2..).unwrap_or_default();
+                }
+                _ => octets.push(*first),
+            }
+        }
+        Octets(octets)
+    }
+
     /// Reads the form that [`Octets::escape`] writes.
     ///
     /// # Errors

@@ -44,6 +44,17 @@ impl Reply {
         }
     }
 
+    /// Leaves out the recipient at the beginning, for an MTA that puts it there itself.
+    #[must_use]
+    pub fn without_recipient(mut self) -> Reply {
+        if self.text.starts_with('<')
+            && let Some((_, rest)) = self.text.split_once("> not sent: ")
+        {
+            self.text = format!("not sent: {rest}");
+        }
+        self
+    }
+
     /// Refuses a sender's reply to a notice, saying why it does not count.
     pub fn not_taken(why: &dyn std::error::Error) -> Reply {
         Reply {
@@ -103,6 +114,14 @@ mod tests {
         );
         assert!(reply.text.ends_with(" Ask ?rmy.mil."));
         assert!(reply.text.bytes().all(|b| (b' '..=b'~').contains(&b)));
+    }
+
+    #[test]
+    fn recipient_is_left_out_where_the_mta_names_it() {
+        let named = Reply::rejected("carl@army.ml", &undecodable(), "Ask.");
+        let reply = named.clone().without_recipient();
+        assert_eq!(format!("<carl@army.ml> {}", reply.text), named.text);
+        assert_eq!(Reply::fault().without_recipient(), Reply::fault());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::address::{Address, Host};
 use crate::domain::Domain;
+use crate::octets::Octets;
 use crate::policy::{Action, OnError, Role, Subject, Verdict};
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
@@ -172,6 +173,7 @@ pub struct Message {
 pub struct Session {
     role: Role,
     client: Client,
+    mta_is_sendmail: bool,
     message: Option<Message>,
 }
 
@@ -248,8 +250,25 @@ impl Session {
         Session {
             role,
             client: Client::default(),
+            mta_is_sendmail: false,
             message: None,
         }
+    }
+
+    /// Before CONNECT: the MTA's own version, its macro `v`, if it told that.
+    ///
+    /// Sendmail says `8.17.1.9` and begins the reply to a RCPT with `<the address>... `;
+    /// Postfix says `Postfix 3.7.11` and passes our text on as it is.
+    pub fn mta(&mut self, version: Option<&[u8]>) {
+        self.mta_is_sendmail = version
+            .and_then(<[u8]>::first)
+            .is_some_and(u8::is_ascii_digit);
+    }
+
+    /// Returns whether the MTA itself names this recipient when it passes on a refusal, so
+    /// that our text need not: not so when the MTA has rewritten the address.
+    pub fn mta_names(&self, recipient: &Recipient) -> bool {
+        self.mta_is_sendmail && recipient.address.canonical() == recipient.canonical()
     }
 
     /// CONNECT: who speaks to the MTA.
@@ -267,6 +286,12 @@ impl Session {
     pub fn mail(&mut self, mail: Mail<'_>, gate: &Gate, suffixes: &PublicSuffixes) -> &Message {
         let sender = Address::parse(mail.path, suffixes);
         let login = mail.login.filter(|login| !login.is_empty());
+        // Sendmail gives `SITE\anna` as `SITE+5Canna`.
+        let decoded = match self.mta_is_sendmail {
+            true => login.map(Octets::from_xtext),
+            false => None,
+        };
+        let login = (decoded.as_ref().map(Octets::as_bytes)).or(login);
         let passage = gate.passage(self.role, &sender, &self.client, login.is_some());
         self.message.insert(Message {
             sender,
@@ -597,6 +622,24 @@ mod tests {
     }
 
     #[test]
+    fn login_of_sendmail_is_decoded_and_of_others_not() {
+        let login = |version: &[u8], login| {
+            let mut session = Session::new(Role::Submission);
+            session.mta(Some(version));
+            let mail = Mail {
+                path: b"<a@b.test>",
+                login: Some(login),
+                ..Mail::default()
+            };
+            session.mail(mail, &gate(), &suffixes());
+            session.message().unwrap().login.clone().unwrap()
+        };
+        assert_eq!(login(b"8.17.1.9", b"SITE+5Canna+2B1"), "SITE\\anna+1");
+        assert_eq!(login(b"8.17.1.9", b"anna+5+g0+"), "anna+5+g0+");
+        assert_eq!(login(b"Postfix 3.7.11", b"anna+5C"), "anna+5C");
+    }
+
+    #[test]
     fn gate_without_authenticated_ignores_the_login() {
         let mut session = Session::new(Role::Relay);
         session.connect(client("192.0.2.1", 4000));
@@ -625,6 +668,21 @@ mod tests {
                 .rcpt(rcpt(b"<carl@army.ml>", None), &suffixes())
                 .is_none()
         );
+    }
+
+    #[test]
+    fn only_sendmail_names_the_recipient_of_a_refusal_and_only_as_sent() {
+        let names = |version: Option<&[u8]>, rewritten: &[u8]| {
+            let mut session = Session::new(Role::Submission);
+            session.mta(version);
+            let path = b"<Carl@army.ml>";
+            session.mta_names(&Recipient::parse(rcpt(path, Some(rewritten)), &suffixes()))
+        };
+        assert!(names(Some(b"8.17.1.9"), b"Carl@army.ml"));
+        assert!(!names(Some(b"8.17.1.9"), b"gary@army.ml"));
+        assert!(!names(Some(b"Postfix 3.7.11"), b"carl@army.ml"));
+        assert!(!names(Some(b""), b"carl@army.ml"));
+        assert!(!names(None, b"carl@army.ml"));
     }
 
     #[test]

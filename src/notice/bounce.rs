@@ -118,26 +118,8 @@ fn argument(args: &[Octets], name: &str) -> Option<String> {
 
 /// Returns the text that an xtext (RFC 3461, 4) stands for, on one line.
 fn decoded(xtext: &str) -> String {
-    let mut out = String::new();
-    let mut rest = xtext;
-    while let Some((before, after)) = rest.split_once('+') {
-        out.push_str(before);
-        let code = after
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code {
-            Some(code) if code.is_ascii() => {
-                out.push(char::from(code));
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push('+');
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    plain(&out)
+    let octets = Octets::from_xtext(xtext.as_bytes());
+    plain(&String::from_utf8_lossy(octets.as_bytes()))
 }
 
 /// Returns `text` on one line of ASCII; other characters as RFC 6533, 3 writes them.

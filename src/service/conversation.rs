@@ -100,6 +100,11 @@ impl Conversation {
         &self.id
     }
 
+    /// Before CONNECT: the MTA's version, see [`Session::mta`].
+    pub fn mta(&mut self, version: Option<&[u8]>) {
+        self.session.mta(version);
+    }
+
     /// CONNECT.
     pub fn connect(&mut self, client: Client) {
         fault::point("connect");
@@ -187,11 +192,11 @@ impl Conversation {
         self.report(&judged, &to);
         match judged.verdict.action {
             Action::Reject => {
-                return Answer::Refuse(Reply::rejected(
-                    &to,
-                    &judged.assessment,
-                    &self.snapshot.help,
-                ));
+                let reply = Reply::rejected(&to, &judged.assessment, &self.snapshot.help);
+                return Answer::Refuse(match self.session.mta_names(&judged.recipient) {
+                    true => reply.without_recipient(),
+                    false => reply,
+                });
             }
             Action::Tempfail => return Answer::Refuse(Reply::fault()),
             Action::Accept | Action::Tag | Action::Hold | Action::HoldMessage => {}
