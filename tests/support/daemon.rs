@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::guard::Guard;
+use super::mta::Mta;
 use super::postfix::Postfix;
 use super::wait_for;
 
@@ -31,21 +32,32 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// A daemon for all three milter ports of `postfix`, with a fresh store.
-    ///
-    pub(crate) fn for_postfix(postfix: &Postfix) -> Settings {
-        let directory = postfix.directory().join("straymail");
+    /// A daemon for all milter ports of `mta`, with a fresh store.
+    pub(crate) fn for_mta(mta: &dyn Mta) -> Settings {
+        let directory = mta.directory().join("straymail");
         let _ = fs::remove_dir_all(&directory);
         let mut settings = Settings::in_directory(&directory);
-        let listener = |path: &Path, role: &str| json!({"socket": format!("unix:{}", path.display()), "role": role, "mode": "0666"});
-        settings.config["listeners"] = json!([
-            listener(&postfix.milter_socket, "submission"),
-            listener(&postfix.local_socket, "local"),
-            listener(&postfix.relay_socket, "relay"),
-        ]);
-        settings.config["quarantine"]["release_to"] =
-            json!(format!("127.0.0.1:{}", postfix.submission_port));
+        let listeners: Vec<Value> = (mta.milters().iter())
+            .map(|place| {
+                json!({
+                    "socket": format!("unix:{}", place.socket.display()),
+                    "role": place.role,
+                    "mode": "0666",
+                })
+            })
+            .collect();
+        settings.config["listeners"] = json!(listeners);
+        if let Some(network) = mta.networks() {
+            settings.config["gate"]["networks"] = json!([network]);
+        }
+        let port = mta.port("submission").unwrap_or_default();
+        settings.config["quarantine"]["release_to"] = json!(format!("127.0.0.1:{port}"));
         settings
+    }
+
+    /// A daemon for all three milter ports of `postfix`, with a fresh store.
+    pub(crate) fn for_postfix(postfix: &Postfix) -> Settings {
+        Settings::for_mta(postfix)
     }
 
     /// A daemon with one submission listener, a UNIX socket in `directory`.

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::PATIENCE;
 use super::daemon::{Daemon, Settings};
+use super::mta::Mta;
 use super::pattern::{fits, occurs};
-use super::postfix::Postfix;
 use super::sink::Delivery;
 use super::smtp_client::SmtpClient;
 
@@ -98,9 +98,15 @@ impl Dialog {
         }
         Ok(Dialog { config, steps })
     }
+
+    /// Why this mail server does not play it.
+    fn skipped(&self) -> Option<&str> {
+        let step = self.steps.iter().find(|step| step.keyword == "skipped");
+        step.map(|step| step.argument.as_str())
+    }
 }
 
-const KEYWORDS: [&str; 23] = [
+const KEYWORDS: [&str; 25] = [
     "config",
     "daemon",
     "port",
@@ -117,7 +123,9 @@ const KEYWORDS: [&str; 23] = [
     "delivered text",
     "delivered without",
     "queue",
-    "postsuper -H",
+    "let out of hold",
+    "hold queue says",
+    "skipped",
     "quarantine",
     "straymail",
     "log",
@@ -129,7 +137,7 @@ const KEYWORDS: [&str; 23] = [
 /// Runs every `*.dialog` file of `directory` and reports all that fail, not only the first.
 ///
 /// `DIALOG=name` runs the files whose name contains it.
-pub(crate) fn run_all(directory: &Path, postfix: &Postfix) -> Result<()> {
+pub(crate) fn run_all(directory: &Path, mta: &dyn Mta) -> Result<()> {
     let only = std::env::var("DIALOG").unwrap_or_default();
     let mut files: Vec<_> = fs::read_dir(directory)
         .with_context(|| directory.display().to_string())?
@@ -146,9 +154,14 @@ pub(crate) fn run_all(directory: &Path, postfix: &Postfix) -> Result<()> {
             continue;
         }
         let text = fs::read_to_string(file)?;
-        let outcome = Dialog::parse(&text, "postfix").and_then(|d| Run::play(&d, postfix));
+        let dialog = Dialog::parse(&text, mta.name());
+        let outcome = dialog.and_then(|dialog| match dialog.skipped() {
+            Some(why) => Ok(Some(why.to_owned())),
+            None => Run::play(&dialog, mta).map(|()| None),
+        });
         match outcome {
-            Ok(()) => println!("ok      {name}"),
+            Ok(None) => println!("ok      {name}"),
+            Ok(Some(why)) => println!("skipped {name}: {why}"),
             Err(error) => {
                 println!("FAILED  {name}");
                 let _ = writeln!(failures, "\n=== {}\n{error:#}", file.display());
@@ -163,7 +176,7 @@ pub(crate) fn run_all(directory: &Path, postfix: &Postfix) -> Result<()> {
 
 /// A dialog being played.
 struct Run<'a> {
-    postfix: &'a Postfix,
+    mta: &'a dyn Mta,
     daemon: Option<Daemon>,
     client: Option<SmtpClient>,
     port: u16,
@@ -182,8 +195,8 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn play(dialog: &Dialog, postfix: &'a Postfix) -> Result<()> {
-        let settings = Settings::for_postfix(postfix).with(dialog.config.clone());
+    fn play(dialog: &Dialog, mta: &'a dyn Mta) -> Result<()> {
+        let settings = Settings::for_mta(mta).with(dialog.config.clone());
         let wants_daemon = !dialog
             .steps
             .iter()
@@ -194,16 +207,16 @@ impl<'a> Run<'a> {
             None
         };
         let mut run = Run {
-            postfix,
+            mta,
             daemon,
             client: None,
-            port: postfix.submission_port,
+            port: mta.port("submission").context("no submission port")?,
             unsent: Vec::new(),
             transcript: String::new(),
             queue_ids: Vec::new(),
-            seen: postfix.sink.deliveries().len(),
+            seen: mta.sink().deliveries().len(),
             last: Vec::new(),
-            log_start: postfix.log().len(),
+            log_start: mta.log().len(),
         };
         let mut outcome = Ok(());
         for step in &dialog.steps {
@@ -221,7 +234,7 @@ impl<'a> Run<'a> {
         // The next dialog must not find what this one left.
         run.client = None;
         let stopped = run.daemon.take().map_or(Ok(()), Daemon::stop);
-        postfix.empty_queue()?;
+        mta.empty_queue()?;
         outcome.context(report)?;
         stopped
     }
@@ -229,7 +242,7 @@ impl<'a> Run<'a> {
     /// What must be true after every dialog.
     fn end(&mut self) -> Result<()> {
         self.flush()?;
-        self.postfix.settle(&self.queue_ids)?;
+        self.mta.settle(&self.queue_ids)?;
         let rest: Vec<_> = self.new_recipients();
         ensure!(
             rest.is_empty(),
@@ -240,7 +253,7 @@ impl<'a> Run<'a> {
     }
 
     fn new_recipients(&self) -> Vec<String> {
-        let all = self.postfix.sink.deliveries();
+        let all = self.mta.sink().deliveries();
         let mut names: Vec<String> = all
             .get(self.seen..)
             .unwrap_or_default()
@@ -252,7 +265,7 @@ impl<'a> Run<'a> {
     }
 
     fn report(&self) -> String {
-        let log = self.postfix.log();
+        let log = self.mta.log();
         let maillog = log.get(self.log_start..).unwrap_or_default();
         format!(
             "--- conversation\n{}--- straymail\n{}--- maillog\n{maillog}--- failure",
@@ -270,20 +283,16 @@ impl<'a> Run<'a> {
             "daemon" => ensure!(argument == "none", "only daemon: none is known"),
             "port" => {
                 self.client = None;
-                self.port = match argument {
-                    "submission" => self.postfix.submission_port,
-                    "relay" => self.postfix.relay_port,
-                    "plain" => self.postfix.plain_port,
-                    other => bail!("unknown port {other:?}"),
-                };
+                let port = self.mta.port(argument);
+                self.port = port.with_context(|| format!("unknown port {argument:?}"))?;
             }
             "login" => {
                 let (login, address) = argument
                     .split_once(" from ")
                     .context("expected: login: NAME from ADDRESS")?;
-                self.client()?.become_client(address, Some(login))?;
+                self.client = Some(self.mta.connect_as(self.port, address, Some(login))?);
             }
-            "client" => self.client()?.become_client(argument, None)?,
+            "client" => self.client = Some(self.mta.connect_as(self.port, argument, None)?),
             "C" => {
                 self.client()?;
                 let _ = writeln!(self.transcript, "C: {argument}");
@@ -317,21 +326,27 @@ impl<'a> Run<'a> {
             "sendmail" => {
                 let arguments: Vec<String> = argument.split(' ').map(str::to_owned).collect();
                 let message = step.block.join("\n") + "\n";
-                self.postfix.sendmail(&arguments, message.as_bytes())?;
+                self.mta.sendmail(&arguments, message.as_bytes())?;
             }
-            "postsuper -H" => {
-                self.postfix.settle(&self.queue_ids)?;
-                for message in self.postfix.queue()? {
-                    self.postfix.release_held(&message.id)?;
-                }
+            "let out of hold" => {
+                self.mta.settle(&self.queue_ids)?;
+                self.mta.let_out()?;
+            }
+            "hold queue says" => {
+                self.mta.settle(&self.queue_ids)?;
+                let listing = self.mta.held_listing()?;
+                ensure!(
+                    listing.lines().any(|line| occurs(argument, line)),
+                    "no line with {argument:?} in:\n{listing}"
+                );
             }
             keyword if keyword.starts_with("delivered") => {
                 self.check_delivery(keyword, argument)?
             }
             "queue" => {
-                self.postfix.settle(&self.queue_ids)?;
+                self.mta.settle(&self.queue_ids)?;
                 let mut found: Vec<String> = self
-                    .postfix
+                    .mta
                     .queue()?
                     .into_iter()
                     .flat_map(|m| {
@@ -345,7 +360,7 @@ impl<'a> Run<'a> {
                 same_list(argument, &found)?;
             }
             "quarantine" => {
-                self.postfix.settle(&self.queue_ids)?;
+                self.mta.settle(&self.queue_ids)?;
                 let mut held: Vec<String> = self
                     .daemon()?
                     .held()?
@@ -414,7 +429,7 @@ impl<'a> Run<'a> {
                 })?;
             }
             "no maillog" => {
-                self.postfix.settle(&self.queue_ids)?;
+                self.mta.settle(&self.queue_ids)?;
                 let log = self.maillog();
                 let line = log.lines().find(|line| occurs(argument, line));
                 ensure!(line.is_none(), "found: {}", line.unwrap_or_default());
@@ -431,11 +446,11 @@ impl<'a> Run<'a> {
         let (found, wanted) = match keyword {
             "delivered" => {
                 let wanted = list(argument);
-                let waited = self.postfix.sink.wait(self.seen, wanted.len(), PATIENCE);
+                let waited = self.mta.sink().wait(self.seen, wanted.len(), PATIENCE);
                 drop(waited);
-                self.postfix.settle(&self.queue_ids)?;
+                self.mta.settle(&self.queue_ids)?;
                 let found = self.new_recipients();
-                let all = self.postfix.sink.wait(self.seen, 0, Duration::ZERO);
+                let all = self.mta.sink().wait(self.seen, 0, Duration::ZERO);
                 self.seen += all.len();
                 self.last = all;
                 return same_list(argument, &found);
@@ -467,7 +482,7 @@ impl<'a> Run<'a> {
     }
 
     fn maillog(&self) -> String {
-        let log = self.postfix.log();
+        let log = self.mta.log();
         log.get(self.log_start..).unwrap_or_default().to_owned()
     }
 

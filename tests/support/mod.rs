@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a private Postfix, a sink that records deliveries, the
+//! What the end-to-end tests share: a private Postfix or Sendmail, a sink that records deliveries, the
 //! daemon under test, and clients that speak SMTP and the milter protocol by hand.
 //!
 //! Everything listens on loopback, lives in a directory of its own and is stopped by process id,
@@ -15,9 +15,11 @@ pub(crate) mod daemon;
 pub(crate) mod dialog;
 pub(crate) mod guard;
 pub(crate) mod milter_client;
+pub(crate) mod mta;
 pub(crate) mod pages;
 pub(crate) mod pattern;
 pub(crate) mod postfix;
+pub(crate) mod sendmail;
 pub(crate) mod sink;
 pub(crate) mod smtp_client;
 

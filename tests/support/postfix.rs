@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use super::guard::Guard;
+use super::mta::{MilterPlace, Mta, Queued};
 use super::sink::Sink;
 use super::smtp_client::SmtpClient;
 use super::wait_for;
@@ -79,17 +80,6 @@ pub(crate) struct Postfix {
     guard: Option<Guard>,
 }
 
-/// One message in the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Queued {
-    /// The queue id.
-    pub(crate) id: String,
-    /// `hold`, `active`, `deferred`, …
-    pub(crate) queue: String,
-    /// Addresses still to be delivered.
-    pub(crate) recipients: Vec<String>,
-}
-
 impl Postfix {
     /// Starts an instance and waits until it greets.
     ///
@@ -114,7 +104,7 @@ impl Postfix {
             .context("cannot create a directory for Postfix")?
             .keep();
         // Until the instance owns it, the directory is removed on the way out.
-        let undo = scopeguard(&directory);
+        let undo = RemoveDirectory::new(&directory);
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         let sink = Sink::start()?;
         let [submission_port, relay_port, plain_port] = free_ports()?;
@@ -303,6 +293,82 @@ impl Postfix {
     }
 }
 
+impl Mta for Postfix {
+    fn name(&self) -> &'static str {
+        "postfix"
+    }
+
+    fn directory(&self) -> &Path {
+        Postfix::directory(self)
+    }
+
+    fn milters(&self) -> Vec<MilterPlace> {
+        let place = |socket: &Path, role| MilterPlace {
+            socket: socket.to_owned(),
+            role,
+        };
+        vec![
+            place(&self.milter_socket, "submission"),
+            place(&self.local_socket, "local"),
+            place(&self.relay_socket, "relay"),
+        ]
+    }
+
+    fn networks(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn port(&self, name: &str) -> Option<u16> {
+        match name {
+            "submission" => Some(self.submission_port),
+            "relay" => Some(self.relay_port),
+            "plain" => Some(self.plain_port),
+            _ => None,
+        }
+    }
+
+    fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    fn log(&self) -> String {
+        Postfix::log(self)
+    }
+
+    fn settle(&self, expected: &[String]) -> Result<()> {
+        Postfix::settle(self, expected)
+    }
+
+    fn queue(&self) -> Result<Vec<Queued>> {
+        Postfix::queue(self)
+    }
+
+    fn let_out(&self) -> Result<()> {
+        for message in self.queue()? {
+            self.release_held(&message.id)?;
+        }
+        Ok(())
+    }
+
+    fn held_listing(&self) -> Result<String> {
+        run(self.tool("postqueue").arg("-p"))
+    }
+
+    fn empty_queue(&self) -> Result<()> {
+        Postfix::empty_queue(self)
+    }
+
+    fn sendmail(&self, arguments: &[String], message: &[u8]) -> Result<()> {
+        Postfix::sendmail(self, arguments, message)
+    }
+
+    fn connect_as(&self, port: u16, address: &str, login: Option<&str>) -> Result<SmtpClient> {
+        let mut client = SmtpClient::open(port)?;
+        client.become_client(address, login)?;
+        Ok(client)
+    }
+}
+
 impl Drop for Postfix {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -368,7 +434,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
 }
 
 /// Ports of 127.0.0.1 that were free a moment ago, all different.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut listeners = Vec::new();
     let mut ports = [0; N];
     for port in &mut ports {
@@ -486,14 +552,16 @@ postlog unix-dgram n - n - 1 postlogd
 }
 
 /// Removes a directory unless told not to.
-struct RemoveDirectory<'a>(Option<&'a Path>);
+pub(crate) struct RemoveDirectory<'a>(Option<&'a Path>);
 
-fn scopeguard(directory: &Path) -> RemoveDirectory<'_> {
-    RemoveDirectory(Some(directory))
-}
+impl<'a> RemoveDirectory<'a> {
+    /// Will remove `directory`.
+    pub(crate) fn new(directory: &'a Path) -> Self {
+        RemoveDirectory(Some(directory))
+    }
 
-impl RemoveDirectory<'_> {
-    fn disarm(mut self) {
+    /// Leaves the directory alone.
+    pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
 }

@@ -1,9 +1,10 @@
 //! An SMTP client that sends exactly the bytes it is told to.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -22,9 +23,15 @@ impl Reply {
         format!("{} {}", self.code, self.lines.join(" "))
     }
 
-    /// The queue id in Postfix's `250 2.0.0 Ok: queued as …`.
+    /// The queue id in Postfix's `250 2.0.0 Ok: queued as …` and in Sendmail's
+    /// `250 2.0.0 … Message accepted for delivery`.
     pub(crate) fn queue_id(&self) -> Option<&str> {
-        self.lines.first()?.split_once("queued as ").map(|x| x.1)
+        let line = self.lines.first()?;
+        if let Some((_, id)) = line.split_once("queued as ") {
+            return Some(id);
+        }
+        let (before, _) = line.split_once(" Message accepted for delivery")?;
+        before.rsplit(' ').next()
     }
 }
 
@@ -38,8 +45,18 @@ pub(crate) struct SmtpClient {
 impl SmtpClient {
     /// Connects to a port of 127.0.0.1 and reads the greeting.
     pub(crate) fn connect(port: u16) -> Result<(SmtpClient, Reply)> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .with_context(|| format!("cannot connect to port {port}"))?;
+        SmtpClient::connect_from(Ipv4Addr::LOCALHOST, port)
+    }
+
+    fn connect_from(address: Ipv4Addr, port: u16) -> Result<(SmtpClient, Reply)> {
+        let connect = || -> std::io::Result<TcpStream> {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((address, 0)).into())?;
+            socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+            Ok(socket.into())
+        };
+        let stream =
+            connect().with_context(|| format!("cannot connect from {address} to port {port}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut client = SmtpClient {
@@ -52,7 +69,12 @@ impl SmtpClient {
 
     /// Connects and says EHLO.
     pub(crate) fn open(port: u16) -> Result<SmtpClient> {
-        let (mut client, greeting) = SmtpClient::connect(port)?;
+        SmtpClient::open_from("127.0.0.1", port)
+    }
+
+    /// Connects from `address`, which is one of 127.0.0.0/8, and says EHLO.
+    pub(crate) fn open_from(address: &str, port: u16) -> Result<SmtpClient> {
+        let (mut client, greeting) = SmtpClient::connect_from(address.parse()?, port)?;
         ensure!(greeting.code == 220, "greeted with {}", greeting.flat());
         client.command("EHLO client.test")?;
         Ok(client)
