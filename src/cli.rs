@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod check_config;
 mod desk;
+mod doctor;
 mod explanation;
 mod manual;
 mod quarantine;
@@ -22,7 +23,7 @@ use crate::config::{Config, ConfigErrors, DEFAULT_PATH};
 
 /// Everything is fine, or nothing suspicious was found.
 pub const EXIT_FINE: u8 = 0;
-/// `check` found a suspicious name; any other command failed.
+/// `check` found a suspicious name, `doctor` something to mend; any other command failed.
 pub const EXIT_FOUND: u8 = 1;
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -56,6 +57,8 @@ enum Command {
     Approve(approve::Approve),
     Audit(audit::Audit),
     Status(status::Status),
+    Doctor(doctor::Doctor),
+    Setup(doctor::Setup),
     Reviewer(reviewer::Reviewer),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -108,6 +111,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Approve(command) => command.run(path),
         Command::Audit(command) => command.run(path),
         Command::Status(command) => command.run(path),
+        Command::Doctor(command) => command.run(path),
+        Command::Setup(command) => command.run(path),
         Command::Reviewer(command) => command.run(path),
         Command::Backup(command) => command.run(path),
         Command::Restore(command) => command.run(path),

@@ -248,6 +248,23 @@ pub fn inject(
     Ok(Accepted { reply, left_out })
 }
 
+/// Asks the MTA whether it would take a message, up to RCPT, and takes the question back.
+/// Nothing is sent.
+///
+/// # Errors
+/// It would not, or cannot be asked.
+pub fn rehearse(settings: &SmtpSettings, sender: &[u8], recipient: &[u8]) -> Result<(), SmtpError> {
+    let mut session = Session::connect(settings)?;
+    session.read(Stage::Greeting)?.expect(Stage::Greeting, 2)?;
+    let ehlo = sendable(format!("EHLO {}", settings.helo).into_bytes())?;
+    session.command(Stage::Ehlo, &ehlo, 2)?;
+    session.command(Stage::Mail, &line(b"MAIL FROM:", sender, &[])?, 2)?;
+    session.command(Stage::Rcpt, &line(b"RCPT TO:", recipient, &[])?, 2)?;
+    session.command(Stage::Rcpt, b"RSET", 2)?;
+    session.quit();
+    Ok(())
+}
+
 /// Returns the arguments the MTA can take; those it need not know go to `left_out`.
 fn offered_args<'a>(
     offers: &Reply,

@@ -13,6 +13,11 @@ const STEPS: &[&str] = &[
     include_str!("schema/3.sql"),
 ];
 
+/// Returns the version of the tables this program writes.
+pub(super) fn version() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+}
+
 /// Brings the database to the present version.
 ///
 /// Each step and its version number are one transaction: a crash leaves the older version.
@@ -21,7 +26,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     let version = |connection: &Connection| {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
     };
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let known = self::version();
     let found = version(connection).map_err(error)?;
     if found > known {
         return Err(StoreError::Newer {

@@ -1,0 +1,279 @@
+//! `straymail doctor`: looks at the whole installation for what really bites, and says what
+//! mends it.
+//!
+//! Each area gathers facts, which is where the I/O is, and decides about them in a function of
+//! the facts alone. The doctor changes nothing: no file, no row, no setting.
+
+mod ask;
+mod attach;
+mod expansion;
+mod finding;
+mod lists;
+mod postfix;
+mod probe;
+mod reach;
+mod relay;
+mod setup;
+mod state;
+mod unit;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::config::{Config, DEFAULT_PATH};
+use crate::milter::listener::{ListenAddress, ListenerSettings};
+use crate::score::Scorer;
+use crate::trusted::Cover;
+
+use attach::Door;
+use finding::{Finding, Report, Severity, quoted_path};
+use lists::Read;
+use postfix::{Place, Postfix};
+use reach::{Account, Way};
+use state::State;
+
+use super::{EXIT_FINE, EXIT_FOUND, Failure};
+
+pub(super) use setup::Setup;
+
+/// Looks at the whole installation and says what is wrong, why it matters and what mends it
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Lines with # are commands for a root shell, lines with -> are for a person. \
+                  Nothing is changed. Exit status: 0 nothing to mend (notes may be), 1 something is."
+)]
+pub(super) struct Doctor {
+    /// Directory of Postfix's main.cf [default: the usual one]
+    #[arg(long, value_name = "DIR")]
+    postfix_config: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
+        let path = config.unwrap_or(Path::new(DEFAULT_PATH));
+        #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
+        let now = Timestamp::now();
+        let mut report = examine(path, self.postfix_config.as_deref(), now);
+        report.findings.sort_by_key(|finding| finding.severity);
+        let errors = report.count(Severity::Error);
+        let warnings = report.count(Severity::Warning);
+        let printed = self.print(&report);
+        match printed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(Failure::Other(error.into()));
+            }
+            _ => {}
+        }
+        Ok(if errors + warnings == 0 {
+            EXIT_FINE
+        } else {
+            EXIT_FOUND
+        })
+    }
+
+    fn print(&self, report: &Report) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, report)?;
+            return writeln!(out);
+        }
+        for finding in &report.findings {
+            writeln!(out, "{finding}\n")?;
+        }
+        for why in &report.skipped {
+            writeln!(out, "skipped: {why}")?;
+        }
+        let count = |severity: Severity| match report.count(severity) {
+            1 => format!("1 {}", severity.name()),
+            n => format!("{n} {}s", severity.name()),
+        };
+        match report.findings.len() {
+            0 => writeln!(out, "everything is as it should be"),
+            _ => writeln!(
+                out,
+                "{}, {}, {}",
+                count(Severity::Error),
+                count(Severity::Warning),
+                count(Severity::Note)
+            ),
+        }
+    }
+}
+
+/// Gathers and checks every area.
+fn examine(path: &Path, postfix: Option<&Path>, now: Timestamp) -> Report {
+    let mut report = Report::default();
+    let Some(config) = configuration(path, &mut report) else {
+        report.skip("everything that depends on the configuration");
+        return report;
+    };
+    let doors = doors(&config.listeners, &mut report);
+    let settings = &config.quarantine;
+    let notices = config.notice.from.is_some();
+    let state = State::gather(&settings.dir, settings.min_free_bytes, notices, now);
+    if let Some(account) = &state.account {
+        report.findings.extend(state::readable(account, path));
+    }
+    report.extend(state::check(&state));
+    trust(&config, now, &mut report);
+    match unit::gather() {
+        Some(units) => report.extend(unit::check(&units)),
+        None => report.skip("systemd does not run this machine"),
+    }
+    let recipient = recipient(&config);
+    for (listener, door) in config.listeners.iter().zip(&doors) {
+        let answer = probe::ask(&door.place, &recipient);
+        let finding =
+            answer.and_then(|answer| probe::check(&listener.address.to_string(), &answer));
+        report.findings.extend(finding);
+    }
+    let postfix = match Postfix::gather(postfix) {
+        Ok(postfix) => Some(postfix),
+        Err(error) => {
+            report.skip(format!("Postfix: {error}"));
+            None
+        }
+    };
+    let sender = sender(&config);
+    let target = &settings.release_target;
+    if let Err(error) = relay::ask(target, &settings.helo, &sender, &recipient) {
+        report.find(relay::check(target, &error, postfix.as_ref()));
+    }
+    if let Some(postfix) = postfix {
+        attached(&config, &postfix, &doors, &mut report);
+        aliases(config, &postfix, &mut report);
+    }
+    report
+}
+
+/// Reads the configuration; what is wrong with it goes to the report.
+fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
+    let why = "The service does not start with it, and a reload keeps the old rules.";
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            let command = format!("straymail check-config {}", quoted_path(path));
+            for problem in &errors.problems {
+                let finding =
+                    Finding::new("configuration", Severity::Error, problem.to_string(), why);
+                report.find(finding.run(command.clone()));
+            }
+            return None;
+        }
+    };
+    for warning in config.warnings.iter().filter(|w| w.key != "trusted") {
+        report.find(
+            Finding::new(
+                "configuration",
+                Severity::Warning,
+                warning.to_string(),
+                "It is allowed, and most likely not what you mean.",
+            )
+            .edit("correct it, then `systemctl reload straymail`"),
+        );
+    }
+    Some(config)
+}
+
+fn trust(config: &Config, now: Timestamp, report: &mut Report) {
+    let trust = &config.trust;
+    let suffixes = Path::new(&trust.suffixes_from);
+    let suffixes = (suffixes.is_absolute()).then(|| Read::gather(suffixes.to_owned()));
+    let files: Vec<Read> = (lists::files(&trust.list).into_iter())
+        .map(Read::gather)
+        .collect();
+    report.extend(lists::check(&trust.list, suffixes.as_ref(), &files, now));
+}
+
+fn attached(config: &Config, postfix: &Postfix, doors: &[Door], report: &mut Report) {
+    let by_login = config
+        .policy
+        .rules
+        .iter()
+        .any(|rule| rule.scope.login.is_some());
+    let roles = config.listeners.iter().map(|listener| listener.role);
+    let gated = config.gate.authenticated
+        && roles
+            .into_iter()
+            .any(|role| role == crate::policy::Role::Relay);
+    report.extend(attach::check(postfix, doors, by_login || gated));
+    let owner = postfix.parameter("mail_owner");
+    let account = match Account::gather(owner) {
+        Ok(account) => account,
+        Err(error) => return report.skip(format!("who may reach the socket: {error}")),
+    };
+    if !rustix::process::geteuid().is_root() {
+        report.skip("access(2) as the MTA's user: only root can ask, so only permission bits were looked at");
+    }
+    for socket in attach::used(postfix, doors) {
+        report
+            .findings
+            .extend(reach::check(&Way::gather(account.clone(), &socket)));
+    }
+}
+
+fn aliases(config: Config, postfix: &Postfix, report: &mut Report) {
+    let leads = expansion::gather(postfix, &mut report.skipped);
+    let own = config.trust.list.entries().iter().filter(|entry| entry.own);
+    let mut inside = expansion::inside(postfix);
+    inside.extend(own.map(|entry| entry.domain.ascii().to_owned()));
+    let names = expansion::Names {
+        scorer: &Scorer::new(config.trust.list, config.scoring),
+        suffixes: &config.trust.suffixes,
+        inside,
+        hold_at: config.policy.thresholds.hold_at,
+    };
+    report.extend(expansion::check(postfix, &leads, &names));
+}
+
+/// Returns where each listener is, in the order of the configuration.
+fn doors(listeners: &[ListenerSettings], report: &mut Report) -> Vec<Door> {
+    let place = |address: &ListenAddress| match address {
+        ListenAddress::Unix(path) => Place::Unix {
+            path: postfix::real(path),
+            meant: None,
+        },
+        ListenAddress::Inet(address) => Place::Inet(Some(address.ip()), address.port()),
+        ListenAddress::Systemd(nth) => unit::socket(*nth).unwrap_or(Place::Unknown),
+    };
+    let door = |listener: &ListenerSettings| Door {
+        place: place(&listener.address),
+        role: listener.role,
+    };
+    let doors: Vec<Door> = listeners.iter().map(door).collect();
+    for (listener, door) in listeners.iter().zip(&doors) {
+        if door.place == Place::Unknown {
+            report.skip(format!(
+                "{}: systemd does not say where it is",
+                listener.address
+            ));
+        }
+    }
+    doors
+}
+
+/// Returns an address that straymail lets pass without a look into the store.
+fn recipient(config: &Config) -> String {
+    let entries = config.trust.list.entries();
+    let domain = entries.iter().find(|entry| entry.cover == Cover::Domain);
+    match (domain, entries.first()) {
+        (Some(entry), _) => format!("postmaster@{}", entry.domain.ascii()),
+        (None, Some(ending)) => format!("postmaster@straymail-doctor.{}", ending.domain.ascii()),
+        (None, None) => "postmaster@example.org".to_owned(),
+    }
+}
+
+/// Returns an address that released mail may come from.
+fn sender(config: &Config) -> String {
+    let own = config.trust.list.entries().iter().find(|entry| entry.own);
+    match (&config.notice.from, own) {
+        (Some(from), _) => from.clone(),
+        (None, Some(own)) => format!("postmaster@{}", own.domain.ascii()),
+        (None, None) => "<>".to_owned(),
+    }
+}

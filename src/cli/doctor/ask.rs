@@ -1,0 +1,44 @@
+//! Other programs are asked for what they know; each has a deadline.
+
+use std::process::{Command, Stdio};
+
+/// Longest time a program may take, as timeout(1) reads it: `postconf` and `id` answer at once,
+/// unless a directory service hangs, and then the doctor must not hang with it.
+const PATIENCE: &str = "20";
+
+/// Most bytes of an answer that are looked at.
+const LONGEST: usize = 16 << 20;
+
+/// Returns what a program prints, or why it did not.
+pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("timeout")
+        .arg(PATIENCE)
+        .arg(program)
+        .args(arguments)
+        // Postfix's programs are in sbin, which is not in everybody's PATH.
+        .env("PATH", path())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run timeout(1): {error}"))?;
+    let text = |bytes: &[u8]| {
+        let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout)),
+        Some(124) => Err(format!("{program} gave no answer in {PATIENCE} s")),
+        Some(126 | 127) => Err(format!("{program} is not installed")),
+        _ => {
+            let said = text(&output.stderr);
+            let said = said.lines().next().unwrap_or("it failed without a word");
+            Err(format!("{program}: {said}"))
+        }
+    }
+}
+
+fn path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin:/usr/bin:/bin");
+    path
+}
