@@ -32,7 +32,12 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
         _ => {
             let said = text(&output.stderr);
             let said = said.lines().next().unwrap_or("it failed without a word");
-            Err(format!("{program}: {said}"))
+            // Most say who they are themselves.
+            let said = said.strip_prefix(program).unwrap_or(said);
+            Err(format!(
+                "{program}: {}",
+                said.trim_start_matches([':', ' '])
+            ))
         }
     }
 }
