@@ -1,11 +1,11 @@
 # `make help` lists what there is to do. Everything installs what it needs (see .ci/setup).
-.PHONY: help demo test lint quality bench
+.PHONY: help demo test lint quality bench package package-test
 .DEFAULT_GOAL := help
 # Errors of the tests say what went wrong; where in the harness they arose is noise.
 export RUST_LIB_BACKTRACE ?= 0
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo KEEP=1        leave the demo's Postfix and straymail running"
 	@echo "  make quality DATA=path  score a folder of labelled cases"
@@ -40,3 +40,13 @@ quality: ## recall, false alarms and suggestions on a folder of labelled cases (
 bench: ## speed of the scoring core, with gates, and side by side with other libraries
 	cargo bench --bench scoring
 	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml
+
+package: ## a Debian package and an RPM, in target/
+	@.ci/setup-package
+	cargo build --release --locked --bin straymail
+	packaging/prepare target/release/straymail
+	cargo deb --no-build --output target/
+	cargo generate-rpm --output target/
+
+package-test: ## install, upgrade, remove and purge the package in a throw-away Debian, with mail
+	@packaging/test
