@@ -12,6 +12,7 @@ mod manual;
 mod quarantine;
 mod reviewer;
 mod run;
+mod scan_log;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     Check(check::Check),
     CheckConfig(check_config::CheckConfig),
+    ScanLog(scan_log::ScanLog),
     Milter(run::Milter),
     Worker(run::Worker),
     Run(run::Run),
@@ -104,6 +106,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Check(command) => command.run(path),
         Command::CheckConfig(command) => command.run(path),
+        Command::ScanLog(command) => command.run(path),
         Command::Milter(command) => command.run(path),
         Command::Worker(command) => command.run(path),
         Command::Run(command) => command.run(path),

@@ -12,6 +12,7 @@ mod postfix;
 mod queue;
 mod record;
 mod sendmail;
+mod source;
 mod timestamp;
 
 use std::io::{self, Read};
@@ -26,6 +27,7 @@ use record::Record;
 use timestamp::Clock;
 
 pub use record::{Destination, Entrance, Outcome};
+pub use source::{Compression, LogFile, decompress, in_order};
 
 /// Longest line looked into. Syslog daemons cut at 8 KiB (rsyslog), Postfix at 2 KiB.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -250,6 +252,11 @@ impl MailLog {
         }
     }
 
+    /// Returns the time in front of a line.
+    fn time_of(&mut self, text: &[u8]) -> Option<i64> {
+        Line::parse(text, &mut self.clock).map(|line| line.time)
+    }
+
     fn count_line(&mut self) {
         self.tally.lines += 1;
         self.line += 1;
@@ -374,7 +381,6 @@ impl MailLog {
                     .map(|entry| &*entry);
                 let sender = sender.or(entry.and_then(Entry::sender));
                 self.tally.deliveries += 1;
-                self.tally.without_sender += u64::from(sender.is_none());
                 sink(&Delivery {
                     time: line.time,
                     queue_id: id.unwrap_or_default(),

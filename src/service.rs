@@ -8,6 +8,7 @@ pub mod decide;
 pub mod desk;
 pub mod judge;
 pub mod quarantine;
+pub mod scan;
 pub mod token;
 pub mod worker;
 

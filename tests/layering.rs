@@ -61,6 +61,11 @@ const OWNED: &[(&str, &str)] = &[
     ("hyper_util", "review/server.rs"),
     ("form_urlencoded", "review"),
     ("memchr", "maillog"),
+    ("flate2", "maillog/source.rs"),
+    ("bzip2", "maillog/source.rs"),
+    ("lzma_rust2", "maillog/source.rs"),
+    ("ruzstd", "maillog/source.rs"),
+    ("indicatif", "cli"),
     ("hashbrown", "maillog/queue.rs"),
 ];
 

@@ -1,0 +1,343 @@
+//! The report as a person reads it on a terminal: what matters first.
+
+use std::io::{self, Write};
+
+use comfy_table::Cell;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::desk::{address, both_spellings, number, print, table};
+use crate::policy::Mode;
+use crate::service::scan::{Difference, Neighbour, Suspect, Way};
+use crate::untrusted::Untrusted;
+
+use super::Findings;
+use super::figures::{counted, day, grouped, minute};
+
+/// Prints the report, with at most `top` rows in each table.
+pub(super) fn write(
+    findings: &Findings,
+    zone: &TimeZone,
+    top: usize,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    head(findings, zone, out)?;
+    leaks(findings, zone, top, out)?;
+    suspects(findings, zone, top, out)?;
+    neighbours(findings, top, out)?;
+    if let Some(compared) = &findings.compared {
+        difference(compared, top, out)?;
+    }
+    not_used(findings, out)
+}
+
+fn head(findings: &Findings, zone: &TimeZone, out: &mut dyn Write) -> io::Result<()> {
+    let (counts, read) = (&findings.report.counts, &findings.read);
+    let time = |second: Option<i64>| {
+        second
+            .and_then(|second| Timestamp::from_second(second).ok())
+            .map(|time| minute(time, zone))
+    };
+    match (time(read.first), time(read.last)) {
+        (Some(first), Some(last)) => {
+            writeln!(out, "{first} to {last}, {}", counted(read.lines, "line"))?
+        }
+        _ => writeln!(
+            out,
+            "no line of Postfix or Sendmail in {}",
+            counted(read.lines, "line")
+        )?,
+    }
+    let line = |out: &mut dyn Write, count: u64, what: &str| {
+        writeln!(out, "  {:>11}  {what}", grouped(count))
+    };
+    line(out, counts.mails, "mails of your senders")?;
+    line(out, counts.recipients, "recipients of these")?;
+    line(out, counts.domains, "distinct domains")?;
+    line(
+        out,
+        counts.inbound_mails + counts.null_sender_mails,
+        "mails of others and bounces, not judged",
+    )?;
+    let would = match findings.report.mode {
+        Mode::Enforce => "would be",
+        Mode::Observe => "would be (policy.mode is observe: nothing is kept back yet)",
+    };
+    writeln!(out, "Of the recipients {would}")?;
+    line(out, counts.rejected, "rejected")?;
+    line(out, counts.held, "held")?;
+    if counts.tagged > 0 {
+        line(out, counts.tagged, "tagged")?;
+    }
+    line(out, counts.accepted, "noted in the log, and delivered")?;
+    if let Some((mean, most)) = findings.report.kept_back_per_day {
+        writeln!(
+            out,
+            "That is {mean:.1} a day to confirm or to correct, {most} on the worst day."
+        )?;
+    }
+    writeln!(
+        out,
+        "Leaked already: {} to domains that look like yours or your partners'.",
+        counted(counts.leaks, "mail")
+    )?;
+    if counts.leaks_unseen > 0 {
+        writeln!(
+            out,
+            "Of these {} by an alias, a list or a forward of this host: no milter sees those, mend the stored address.",
+            grouped(counts.leaks_unseen)
+        )?;
+    }
+    Ok(())
+}
+
+fn leaks(findings: &Findings, zone: &TimeZone, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    let leaks = &findings.report.leaks;
+    if leaks.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nPast leaks, newest first")?;
+    let mut rows = table(&["TIME", "SENDER", "RECIPIENT", "MEANT", "BY", "QUEUE ID"]);
+    for leak in leaks.iter().rev().take(top) {
+        let meant = findings.report.suspect_of(leak).map_or("-", Suspect::meant);
+        let by = match (leak.way, &leak.original) {
+            (Way::Direct, _) => "sender".to_owned(),
+            (Way::Alias, Some(original)) => format!("alias {}", Untrusted::text(original)),
+            (Way::Alias, None) => "alias".to_owned(),
+            (Way::Forward, _) => "forward".to_owned(),
+        };
+        rows.add_row([
+            minute(leak.time, zone),
+            address(&leak.sender),
+            address(&leak.recipient),
+            both_spellings(meant),
+            by,
+            leak.queue_id.clone(),
+        ]);
+    }
+    print(&rows, out)?;
+    more(
+        leaks.len() + findings.report.counts.unlisted_leaks as usize,
+        top,
+        out,
+    )
+}
+
+fn suspects(
+    findings: &Findings,
+    zone: &TimeZone,
+    top: usize,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let suspects = &findings.report.suspects;
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nDoubtful domains")?;
+    let mut rows = table(&[
+        "DOMAIN",
+        "LOOKS LIKE",
+        "SCORE",
+        "REJECT",
+        "HOLD",
+        "NOTE",
+        "LEAKED",
+        "SENDERS",
+        "LAST",
+        "WHY",
+    ]);
+    for suspect in suspects.iter().take(top) {
+        rows.add_row([
+            Cell::new(both_spellings(&suspect.domain)),
+            Cell::new(both_spellings(suspect.meant())),
+            number(suspect.assessment.score),
+            number(suspect.rejected),
+            number(suspect.held),
+            number(suspect.noted),
+            number(suspect.delivered),
+            number(suspect.senders),
+            Cell::new(
+                suspect
+                    .last
+                    .map_or_else(String::new, |last| day(last, zone)),
+            ),
+            Cell::new(why(suspect)),
+        ]);
+    }
+    print(&rows, out)?;
+    more(
+        suspects.len() + findings.report.counts.unlisted_domains as usize,
+        top,
+        out,
+    )
+}
+
+/// Returns the strongest reason, in words.
+pub(super) fn why(suspect: &Suspect) -> String {
+    use crate::score::Finding;
+    match &suspect.assessment.finding {
+        Finding::Resembles { candidates } => candidates
+            .first()
+            .and_then(|best| best.evidence.first())
+            .map_or_else(String::new, |term| {
+                Untrusted::text(&term.detail).to_string()
+            }),
+        Finding::Undecodable { error, .. } => Untrusted::text(error).to_string(),
+        Finding::Trusted { .. } | Finding::Unrelated => String::new(),
+    }
+}
+
+fn neighbours(findings: &Findings, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    let neighbours: Vec<&Suspect> = findings.report.neighbours().collect();
+    if neighbours.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nProbably real neighbours: frequent, on several days, and they write back. Look at each; when it is real, add it to `trusted`"
+    )?;
+    let mut rows = table(&[
+        "DOMAIN",
+        "LOOKS LIKE",
+        "MAILS",
+        "ANSWERS",
+        "DAYS",
+        "SENDERS",
+        "",
+    ]);
+    for suspect in neighbours.iter().take(top) {
+        rows.add_row([
+            Cell::new(both_spellings(&suspect.domain)),
+            Cell::new(both_spellings(suspect.meant())),
+            number(suspect.delivered),
+            number(suspect.answers),
+            number(suspect.days),
+            number(suspect.senders),
+            Cell::new(match suspect.neighbour {
+                Neighbour::Disguised => "looks the same to the eye: beware",
+                Neighbour::Likely | Neighbour::No => "",
+            }),
+        ]);
+    }
+    print(&rows, out)?;
+    more(neighbours.len(), top, out)
+}
+
+fn difference(compared: &Difference, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    let (before, after) = (&compared.before, &compared.after);
+    writeln!(out, "\nAgainst the older configuration")?;
+    let mut rows = table(&["", "BEFORE", "AFTER"]);
+    for (what, before, after) in [
+        ("rejected", before.rejected, after.rejected),
+        ("held", before.held, after.held),
+        ("noted", before.accepted, after.accepted),
+        ("tagged", before.tagged, after.tagged),
+    ] {
+        rows.add_row([Cell::new(what), number(before), number(after)]);
+    }
+    print(&rows, out)?;
+    for (title, changes) in [
+        ("Newly kept back", &compared.newly_kept_back),
+        ("No longer kept back", &compared.no_longer_kept_back),
+    ] {
+        writeln!(out, "{title}: {}", counted(changes.len() as u64, "pair"))?;
+        let mut rows = table(&["SENDER", "RECIPIENT", "BEFORE", "AFTER"]);
+        for change in changes.iter().take(top) {
+            rows.add_row([
+                Cell::new(address(&change.sender)),
+                Cell::new(address(&change.recipient)),
+                number(change.before),
+                number(change.after),
+            ]);
+        }
+        if !changes.is_empty() {
+            print(&rows, out)?;
+            more(changes.len(), top, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what could not be used, and only that.
+fn not_used(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
+    let (read, counts) = (&findings.read, &findings.report.counts);
+    let mut notes: Vec<String> = Vec::new();
+    let mut note = |count: u64, noun: &str, rest: &str| {
+        if count > 0 {
+            notes.push(format!("{} {rest}", counted(count, noun)));
+        }
+    };
+    note(read.other_lines, "line", "of other programs");
+    note(
+        read.unreadable_lines,
+        "line",
+        "without a time and a program",
+    );
+    note(read.truncated_lines, "line", "of the MTA cut off");
+    note(read.overlong_lines, "line", "longer than 64 KiB");
+    note(read.abridged, "recipient", "abridged by Sendmail with ...");
+    note(
+        read.without_sender,
+        "recipient",
+        "whose sender stands before the beginning of the log",
+    );
+    note(
+        read.inner_hops,
+        "delivery to a filter of this host",
+        "whose next hop is in the log: counted there",
+    );
+    note(
+        read.forgotten_messages,
+        "message",
+        "forgotten: more than 262 144 at once",
+    );
+    note(
+        counts.uncounted_domains,
+        "recipient",
+        "at domains beyond the 500 000 that are counted",
+    );
+    note(
+        counts.uncounted_answers,
+        "inbound mail",
+        "of domains beyond the million that are counted",
+    );
+    for log in &findings.logs {
+        let name = Untrusted::text(&log.name);
+        if log.grown_by > 0 {
+            notes.push(format!(
+                "{name} grew by {} bytes meanwhile, not read",
+                grouped(log.grown_by)
+            ));
+        }
+        if let Some(error) = &log.error {
+            notes.push(format!(
+                "{name} could not be read to its end: {}",
+                Untrusted::text(error)
+            ));
+        }
+    }
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nNot used, or used in part")?;
+    for note in notes {
+        writeln!(out, "  {note}")?;
+    }
+    for sample in &read.samples {
+        writeln!(
+            out,
+            "    {}:{}: {}",
+            Untrusted::text(&sample.log),
+            sample.line,
+            sample.text
+        )?;
+    }
+    Ok(())
+}
+
+fn more(all: usize, shown: usize, out: &mut dyn Write) -> io::Result<()> {
+    match all.checked_sub(shown).filter(|rest| *rest > 0) {
+        Some(rest) => writeln!(out, "… and {} more (--top, --json)", grouped(rest as u64)),
+        None => Ok(()),
+    }
+}

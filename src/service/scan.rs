@@ -1,0 +1,390 @@
+//! What the rules would have done with the mail of a log: the same judgement as the milter's,
+//! over the past.
+//!
+//! Every recipient is judged once, as the milter would have seen it: behind the same gate, by
+//! the same scorer and rules, before aliases. What was delivered to a doubtful domain is a past
+//! leak, whether a milter could have seen it or not. Approvals and relationships are not asked:
+//! the report is about the rules.
+//!
+//! Memory does not grow with the log: verdicts are kept per distinct domain, and every list has
+//! a bound, beyond which it only counts.
+
+mod day;
+mod leak;
+mod report;
+mod suspect;
+
+use std::net::IpAddr;
+
+use foldhash::{HashMap, HashSet};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::address::{Address, Host};
+use crate::maillog::{Delivery, Destination, Entrance, Outcome};
+use crate::policy::{Action, Band, Role, Subject};
+use crate::score::{Assessment, Context};
+use crate::service::Snapshot;
+use crate::session::{Client, Mail, Passage, Recipient, Session};
+
+pub use day::Day;
+pub use leak::{Leak, Way};
+pub use report::{Counts, Difference, Report, compare};
+pub use suspect::{Neighbour, Pair, Suspect};
+
+use suspect::Suspects;
+
+/// Most distinct recipient domains whose verdict is kept; some 100 bytes each. Beyond that a
+/// domain is judged each time it comes.
+const MOST_DOMAINS: usize = 500_000;
+/// Most sender domains of inbound mail that are counted; 16 bytes each.
+const MOST_CORRESPONDENTS: usize = 1_000_000;
+/// Most leaks that are listed one by one; the oldest. The others are counted.
+const MOST_LEAKS: usize = 10_000;
+
+/// The role of the listener that mail came by, judged from how it came into the MTA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// By SMTP.
+    pub smtp: Role,
+    /// By a service for senders.
+    pub submission: Role,
+    /// By sendmail(1), and what has no known origin.
+    pub local: Role,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Roles {
+            smtp: Role::Relay,
+            submission: Role::Submission,
+            local: Role::Local,
+        }
+    }
+}
+
+/// A replay of a log under one configuration.
+pub struct Scan {
+    snapshot: Snapshot,
+    roles: Roles,
+    now: Timestamp,
+    /// By the spelling after the `@`.
+    domains: HashMap<Box<[u8]>, Known>,
+    /// Distinct domains of judged recipients, as hashes of their A-labels.
+    distinct: HashSet<u64>,
+    /// Mails that a domain sent to this site.
+    answers: HashMap<u64, u32>,
+    hasher: foldhash::fast::RandomState,
+    suspects: Suspects,
+    leaks: Vec<Leak>,
+    days: day::Days,
+    counts: Counts,
+    message: Message,
+}
+
+/// What is known of a recipient domain.
+#[derive(Clone, Copy)]
+enum Known {
+    /// Nothing speaks against it.
+    Clean,
+    /// The suspect of this number.
+    Suspect(u32),
+}
+
+/// The message of the delivery before: most often the next is of the same one.
+struct Message {
+    number: u64,
+    passage: Passage,
+    role: Role,
+    sender: String,
+}
+
+impl Scan {
+    /// Judges by `snapshot`, with rules in force at `now`, and counts days in `zone`.
+    pub fn new(snapshot: Snapshot, roles: Roles, zone: TimeZone, now: Timestamp) -> Scan {
+        Scan {
+            snapshot,
+            roles,
+            now,
+            days: day::Days::new(zone),
+            domains: HashMap::default(),
+            distinct: HashSet::default(),
+            answers: HashMap::default(),
+            hasher: foldhash::fast::RandomState::default(),
+            suspects: Suspects::default(),
+            leaks: Vec::new(),
+            counts: Counts::default(),
+            message: Message {
+                number: 0,
+                passage: Passage::Judged,
+                role: Role::Local,
+                sender: String::new(),
+            },
+        }
+    }
+
+    /// Takes one delivery into account.
+    pub fn delivery(&mut self, delivery: &Delivery<'_>) {
+        if delivery.message == 0 || delivery.message != self.message.number {
+            self.message = self.message_of(delivery);
+        }
+        if delivery.first_of_message {
+            match self.message.passage {
+                Passage::Judged => self.counts.mails += 1,
+                Passage::Inbound => {
+                    self.counts.inbound_mails += 1;
+                    self.count_answer(delivery);
+                }
+                Passage::NullSender => self.counts.null_sender_mails += 1,
+            }
+        }
+        match self.message.passage {
+            Passage::NullSender => {}
+            Passage::Inbound => self.forwarded(delivery),
+            Passage::Judged => self.outbound(delivery),
+        }
+    }
+
+    /// Ends the replay.
+    pub fn finish(self) -> Report {
+        report::build(self)
+    }
+
+    fn message_of(&self, delivery: &Delivery<'_>) -> Message {
+        let role = match delivery.entrance {
+            Entrance::Smtp => self.roles.smtp,
+            Entrance::Submission => self.roles.submission,
+            Entrance::Local | Entrance::Unknown => self.roles.local,
+        };
+        let mut session = Session::new(role);
+        session.connect(client(delivery.client));
+        // An unknown sender is not the null sender.
+        let path = delivery.sender.unwrap_or(b"unknown");
+        let mail = Mail {
+            path,
+            login: delivery.login,
+            ..Mail::default()
+        };
+        let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
+        let message = session.mail(mail, gate, suffixes);
+        Message {
+            number: delivery.message,
+            passage: message.passage,
+            role,
+            sender: message.sender.canonical(),
+        }
+    }
+
+    fn count_answer(&mut self, delivery: &Delivery<'_>) {
+        let Some(domain) = delivery.sender.and_then(plain_domain) else {
+            return;
+        };
+        let hash = self.hash(&domain.to_ascii_lowercase());
+        let room = self.answers.len() < MOST_CORRESPONDENTS;
+        if let Some(count) = self.answers.get_mut(&hash) {
+            *count = count.saturating_add(1);
+        } else if room {
+            self.answers.insert(hash, 1);
+        } else {
+            self.counts.uncounted_answers += 1;
+        }
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        use std::hash::BuildHasher as _;
+        self.hasher.hash_one(bytes)
+    }
+
+    /// A recipient that the milter would have judged.
+    fn outbound(&mut self, delivery: &Delivery<'_>) {
+        let known = self.known(delivery.recipient);
+        // What the milter sees is the recipient before aliases.
+        let seen = match delivery
+            .original
+            .filter(|original| *original != delivery.recipient)
+        {
+            Some(original) => delivery
+                .first_original
+                .then(|| (original, self.known(original))),
+            None => delivery.first.then_some((delivery.recipient, known)),
+        };
+        if let Some((seen, known)) = seen {
+            self.counts.recipients += 1;
+            self.days.judged(delivery.time);
+            if let Known::Suspect(suspect) = known {
+                self.judge(delivery, seen, suspect);
+            }
+        }
+        if let Known::Suspect(suspect) = known {
+            let way = match delivery.original {
+                Some(original) if original != delivery.recipient => Way::Alias,
+                _ => Way::Direct,
+            };
+            self.happened(delivery, suspect, way);
+        }
+    }
+
+    /// A recipient of mail from outside. The milter lets it pass; but when this host sends it on
+    /// to a doubtful domain, a forward is wrong.
+    fn forwarded(&mut self, delivery: &Delivery<'_>) {
+        if delivery.destination != Destination::Outside {
+            return;
+        }
+        if let Known::Suspect(suspect) = self.known(delivery.recipient) {
+            self.happened(delivery, suspect, Way::Forward);
+        }
+    }
+
+    /// Returns what is known of the domain of `recipient`, having judged it when it is new.
+    fn known(&mut self, recipient: &[u8]) -> Known {
+        let plain = plain_domain(recipient);
+        if let Some(known) = plain.and_then(|domain| self.domains.get(domain)) {
+            return *known;
+        }
+        let parsed = self.parse(recipient);
+        let name = match parsed.address.host() {
+            Host::Domain(domain) => domain.ascii().to_owned(),
+            Host::Literal(literal) => literal.clone(),
+            // `root`, `|program`: this host's own.
+            Host::Missing => return Known::Clean,
+            Host::Invalid { received, .. } => crate::untrusted::Untrusted(received).to_string(),
+        };
+        let hash = self.hash(name.as_bytes());
+        if self.distinct.len() < MOST_DOMAINS {
+            self.distinct.insert(hash);
+        } else if !self.distinct.contains(&hash) {
+            self.counts.uncounted_domains += 1;
+        }
+        let assessment = self.snapshot.assess(&parsed, &Context::default());
+        let worth_it = |assessment: &Assessment| self.may_matter(assessment);
+        let known = match assessment.filter(worth_it) {
+            Some(assessment) => match self.suspects.add(&name, hash, assessment) {
+                Some(suspect) => Known::Suspect(suspect),
+                None => Known::Clean,
+            },
+            None => Known::Clean,
+        };
+        if let Some(domain) = plain
+            && self.domains.len() < MOST_DOMAINS
+        {
+            self.domains.insert(domain.into(), known);
+        }
+        known
+    }
+
+    /// Returns whether some rule could do more than accept at this score.
+    fn may_matter(&self, assessment: &Assessment) -> bool {
+        let policy = &self.snapshot.policy;
+        let lowest = (policy.rules.iter())
+            .flat_map(|rule| [rule.note_at, rule.hold_at, rule.reject_at])
+            .flatten()
+            .chain([policy.thresholds.note_at])
+            .min();
+        lowest.is_none_or(|lowest| assessment.score >= lowest.max(1))
+    }
+
+    fn parse(&self, recipient: &[u8]) -> Recipient {
+        Recipient {
+            args: Vec::new(),
+            address: Address::parse(recipient, &self.snapshot.suffixes),
+            rewritten: None,
+        }
+    }
+
+    /// Notes what the rules say about a recipient the milter would have seen.
+    fn judge(&mut self, delivery: &Delivery<'_>, recipient: &[u8], suspect: u32) {
+        let recipient = self.parse(recipient).canonical();
+        let subject = Subject {
+            sender: &self.message.sender,
+            login: login(delivery),
+            client: delivery.client,
+            role: self.message.role,
+            recipient: &recipient,
+        };
+        let Some(entry) = self.suspects.get_mut(suspect) else {
+            return;
+        };
+        let policy = &self.snapshot.policy;
+        let verdict = policy.decide(&subject, &entry.assessment, None, self.now);
+        if verdict.band == Band::Clean {
+            return;
+        }
+        let refused = delivery.outcome == Outcome::Refused;
+        self.counts.bands(verdict.band);
+        self.counts.actions(verdict.intended);
+        self.counts.refused += u64::from(refused && verdict.band >= Band::Suspect);
+        self.days.flagged(delivery.time, verdict.intended);
+        entry.judged(delivery.time, &self.message.sender, &recipient, &verdict);
+    }
+
+    /// Notes what became of a recipient at a doubtful domain.
+    fn happened(&mut self, delivery: &Delivery<'_>, suspect: u32, way: Way) {
+        let sender = sender_of(delivery, &self.message.sender);
+        let recipient = self.parse(delivery.recipient).canonical();
+        let subject = Subject {
+            sender,
+            login: login(delivery),
+            client: delivery.client,
+            role: self.message.role,
+            recipient: &recipient,
+        };
+        let Some(entry) = self.suspects.get_mut(suspect) else {
+            return;
+        };
+        let verdict = (self.snapshot.policy).decide(&subject, &entry.assessment, None, self.now);
+        if verdict.band < Band::Suspect {
+            return;
+        }
+        entry.seen(delivery.time, sender);
+        match (delivery.outcome, delivery.destination) {
+            (Outcome::Sent, Destination::Outside | Destination::Loopback) => {
+                entry.delivered();
+                if self.leaks.len() < MOST_LEAKS {
+                    let leak = Leak::new(delivery, sender, &recipient, suspect, way);
+                    self.leaks.push(leak);
+                } else {
+                    self.counts.unlisted_leaks += 1;
+                }
+            }
+            (Outcome::Bounced, _) => entry.bounced += 1,
+            _ => {}
+        }
+    }
+}
+
+fn sender_of<'a>(delivery: &Delivery<'_>, sender: &'a str) -> &'a str {
+    match delivery.sender {
+        Some(_) => sender,
+        None => "?",
+    }
+}
+
+fn login<'l>(delivery: &Delivery<'l>) -> Option<&'l str> {
+    std::str::from_utf8(delivery.login?).ok()
+}
+
+fn client(ip: Option<IpAddr>) -> Client {
+    Client {
+        name: Vec::new(),
+        ip,
+        // Not 0: that is how Postfix shows mail of sendmail(1).
+        port: 1,
+    }
+}
+
+/// Returns the part behind the `@` of an address that cannot be read in two ways.
+fn plain_domain(address: &[u8]) -> Option<&[u8]> {
+    let at = memchr_at(address)?;
+    let (local, domain) = address.split_at_checked(at)?;
+    let odd = |byte: &u8| matches!(byte, b'!' | b'%' | b'@' | b'"' | b'\\' | b'(' | b'<' | b':');
+    (!local.iter().any(odd)).then(|| domain.get(1..)).flatten()
+}
+
+fn memchr_at(address: &[u8]) -> Option<usize> {
+    address.iter().rposition(|byte| *byte == b'@')
+}
+
+/// Actions that keep a recipient back.
+pub(crate) fn keeps_back(action: Action) -> bool {
+    matches!(action, Action::Hold | Action::HoldMessage | Action::Reject)
+}

@@ -1,0 +1,240 @@
+//! The finished report of a replay, and what another configuration would have changed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::policy::{Action, Band, Mode};
+
+use super::Scan;
+use super::day::Day;
+use super::leak::{Leak, Way};
+use super::suspect::{Neighbour, Pair, Suspect};
+
+/// How often what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Messages of the site's senders.
+    pub mails: u64,
+    /// Messages of others, which the gate lets pass.
+    pub inbound_mails: u64,
+    /// Messages with the null sender.
+    pub null_sender_mails: u64,
+    /// Recipients judged.
+    pub recipients: u64,
+    /// Distinct recipient domains.
+    pub domains: u64,
+    /// Recipients by band.
+    pub note: u64,
+    /// See `note`.
+    pub suspect: u64,
+    /// See `note`.
+    pub certain: u64,
+    /// Recipients from band `note` on, by what the rules would do.
+    pub accepted: u64,
+    /// See `accepted`.
+    pub tagged: u64,
+    /// See `accepted`; whole messages included.
+    pub held: u64,
+    /// See `accepted`.
+    pub rejected: u64,
+    /// Of those from band `suspect` on: refused already when they were sent.
+    pub refused: u64,
+    /// Deliveries to doubtful domains that seem to be nobody's correspondents.
+    pub leaks: u64,
+    /// Of these, by an alias or list of the site, or by sending on mail from outside: no milter
+    /// in front would have seen the address.
+    pub leaks_unseen: u64,
+    /// Deliveries to doubtful domains that seem to be real correspondents.
+    pub to_neighbours: u64,
+    /// Leaks beyond the bound of the list.
+    pub unlisted_leaks: u64,
+    /// Doubtful domains beyond the bound.
+    pub unlisted_domains: u64,
+    /// Recipients whose domain is not counted as distinct, beyond the bound.
+    pub uncounted_domains: u64,
+    /// Inbound mails whose sender's domain is not counted, beyond the bound.
+    pub uncounted_answers: u64,
+}
+
+/// What the rules would have done with the mail of a log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// How often what.
+    pub counts: Counts,
+    /// Whether the configuration enforces; in observe mode nothing would have been kept back.
+    pub mode: Mode,
+    /// Expected holds and rejections a day: mean and most, over the days of the log.
+    pub kept_back_per_day: Option<(f64, u64)>,
+    /// Doubtful domains: those most mail would have been kept back from first.
+    pub suspects: Vec<Suspect>,
+    /// Deliveries to doubtful domains, oldest first; those to likely neighbours are left out.
+    pub leaks: Vec<Leak>,
+    /// Day by day.
+    pub days: Vec<Day>,
+}
+
+impl Counts {
+    pub(super) fn bands(&mut self, band: Band) {
+        match band {
+            Band::Clean => {}
+            Band::Note => self.note += 1,
+            Band::Suspect => self.suspect += 1,
+            Band::Certain => self.certain += 1,
+        }
+    }
+
+    pub(super) fn actions(&mut self, action: Action) {
+        match action {
+            Action::Accept | Action::Tempfail => self.accepted += 1,
+            Action::Tag => self.tagged += 1,
+            Action::Hold | Action::HoldMessage => self.held += 1,
+            Action::Reject => self.rejected += 1,
+        }
+    }
+}
+
+impl Report {
+    /// Returns the doubtful domains that seem to be real correspondents.
+    pub fn neighbours(&self) -> impl Iterator<Item = &Suspect> {
+        (self.suspects.iter()).filter(|suspect| suspect.neighbour != Neighbour::No)
+    }
+
+    /// Returns the suspect that a leak went to.
+    pub fn suspect_of(&self, leak: &Leak) -> Option<&Suspect> {
+        self.suspects.get(leak.suspect as usize)
+    }
+}
+
+pub(super) fn build(scan: Scan) -> Report {
+    let Scan {
+        snapshot,
+        mut counts,
+        mut days,
+        suspects,
+        leaks,
+        answers,
+        distinct,
+        ..
+    } = scan;
+    counts.domains = distinct.len() as u64;
+    counts.unlisted_domains = suspects.beyond;
+    let suspects = suspects.finish(|hash| answers.get(&hash).copied().unwrap_or(0));
+    // What only looked doubtful before the rules spoke is left out; the others are put in order.
+    let mut order: Vec<usize> = (0..suspects.len())
+        .filter(|at| {
+            suspects
+                .get(*at)
+                .is_some_and(|suspect| suspect.first.is_some())
+        })
+        .collect();
+    order.sort_by_key(|at| {
+        let suspect = suspects.get(*at);
+        std::cmp::Reverse(suspect.map(|s| (s.held + s.rejected, s.delivered, s.assessment.score)))
+    });
+    let mut places = vec![u32::MAX; suspects.len()];
+    for (place, at) in (0u32..).zip(&order) {
+        if let Some(entry) = places.get_mut(*at) {
+            *entry = place;
+        }
+    }
+    let mut suspects: Vec<Option<Suspect>> = suspects.into_iter().map(Some).collect();
+    let suspects: Vec<Suspect> = (order.iter())
+        .filter_map(|at| suspects.get_mut(*at)?.take())
+        .collect();
+    let mut listed = Vec::with_capacity(leaks.len());
+    for mut leak in leaks {
+        leak.suspect = places
+            .get(leak.suspect as usize)
+            .copied()
+            .unwrap_or(u32::MAX);
+        let real = (suspects.get(leak.suspect as usize))
+            .is_some_and(|suspect| suspect.neighbour == Neighbour::Likely);
+        if !real {
+            counts.leaks_unseen += u64::from(leak.way != Way::Direct);
+            days.leaked(leak.time.as_second());
+            listed.push(leak);
+        }
+    }
+    for suspect in &suspects {
+        match suspect.neighbour {
+            Neighbour::Likely => counts.to_neighbours += suspect.delivered,
+            Neighbour::No | Neighbour::Disguised => counts.leaks += suspect.delivered,
+        }
+    }
+    listed.sort_by_key(|leak| leak.time);
+    let days = days.all();
+    let kept_back = |day: &Day| day.held + day.rejected;
+    let kept_back_per_day = (days.iter().map(kept_back).max()).map(|most| {
+        let sum: u64 = days.iter().map(kept_back).sum();
+        // A count of recipients is far below 2^53.
+        (sum as f64 / days.len() as f64, most)
+    });
+    Report {
+        counts,
+        mode: snapshot.policy.mode,
+        kept_back_per_day,
+        suspects,
+        leaks: listed,
+        days,
+    }
+}
+
+/// What one configuration would have changed against another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Counts under the older configuration.
+    pub before: Counts,
+    /// Counts under the newer one.
+    pub after: Counts,
+    /// Pairs of which more would be kept back, with how many mails before and after.
+    pub newly_kept_back: Vec<Change>,
+    /// Pairs of which fewer would be kept back.
+    pub no_longer_kept_back: Vec<Change>,
+}
+
+/// A sender-recipient pair that two configurations treat differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// In comparable form.
+    pub sender: String,
+    /// In comparable form.
+    pub recipient: String,
+    /// Mails the older configuration would have kept back.
+    pub before: u64,
+    /// Mails the newer one would.
+    pub after: u64,
+}
+
+/// Returns what `after` would have changed against `before`, both over the same log.
+pub fn compare(before: &Report, after: &Report) -> Difference {
+    let kept_back = |report: &Report| -> BTreeMap<(String, String), u64> {
+        let pairs = report.suspects.iter().flat_map(|suspect| &suspect.pairs);
+        pairs
+            .map(|pair: &Pair| {
+                let names = (pair.sender.clone(), pair.recipient.clone());
+                (names, pair.kept_back)
+            })
+            .collect()
+    };
+    let (old, new) = (kept_back(before), kept_back(after));
+    let mut names: Vec<&(String, String)> = old.keys().chain(new.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let changes = names.into_iter().map(|names| Change {
+        sender: names.0.clone(),
+        recipient: names.1.clone(),
+        before: old.get(names).copied().unwrap_or(0),
+        after: new.get(names).copied().unwrap_or(0),
+    });
+    let (more, rest): (Vec<Change>, Vec<Change>) =
+        changes.partition(|change| change.after > change.before);
+    Difference {
+        before: before.counts.clone(),
+        after: after.counts.clone(),
+        newly_kept_back: more,
+        no_longer_kept_back: (rest.into_iter())
+            .filter(|change| change.after < change.before)
+            .collect(),
+    }
+}
