@@ -29,6 +29,7 @@ use crate::notice::NoticeSettings;
 use crate::policy::Policy;
 use crate::review::ReviewSettings;
 use crate::score::ScoreSettings;
+use crate::service::learning::LearningSettings;
 use crate::service::quarantine::QuarantineSettings;
 use crate::service::worker::WorkerSettings;
 use crate::session::Gate;
@@ -62,6 +63,8 @@ pub struct Config {
     pub notice: NoticeSettings,
     /// Where the web pages are served.
     pub review: ReviewSettings,
+    /// What is learned from mail, and when it counts.
+    pub learning: LearningSettings,
     /// Bounds of the daemon.
     pub limits: MilterSettings,
     /// Where and how events are logged.
@@ -83,6 +86,7 @@ impl Default for Config {
             worker: WorkerSettings::default(),
             notice: NoticeSettings::default(),
             review: ReviewSettings::default(),
+            learning: LearningSettings::default(),
             limits: MilterSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -179,12 +183,13 @@ mod tests {
             worker,
             notice,
             review,
+            learning,
             limits,
             log,
             warnings: _,
         } = config;
         format!(
-            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{review:#?}{limits:#?}{log:#?}"
+            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{review:#?}{learning:#?}{limits:#?}{log:#?}"
         )
     }
 

@@ -23,6 +23,7 @@ use crate::notice::{NoticeError, NoticeSettings, Templates};
 use crate::review::{Review, ReviewSettings};
 use crate::score::Scorer;
 use crate::service::desk::Desk;
+use crate::service::learning::{Learning, LearningSettings};
 use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
 
 use crate::service::token::Tokens;
@@ -41,8 +42,15 @@ pub const AT_START: &[&str] = &[
     "worker",
     "notice",
     "review",
+    "learning",
     "log",
 ];
+
+/// Pause between two writes of what was learned: a crash loses so much at most.
+const LEARN_TICK: Duration = Duration::from_secs(5);
+
+/// So many of them make an hour, after which habits are looked at anew.
+const LEARN_TICKS_OF_HABITS: u64 = 720;
 
 /// Which processes run in this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +95,12 @@ pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()
             log.clone(),
         ))),
     };
+    let learning = Learning::open(Arc::clone(&quarantine), fixed.learning.clone())
+        .context("cannot open what was learned")?;
     let first_session = getrandom::u64().context("cannot draw a random number")?;
-    let service = Service::new(snapshot, quarantine, desk, log, now, first_session);
+    let service = Service::new(snapshot, quarantine, desk, log, now, first_session)
+        .with_learning(Arc::new(learning));
+    look_at_habits(&service);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -118,7 +130,8 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    let listeners = if milter {
+    let judges = milter;
+    let listeners = if judges {
         fixed.listeners.as_slice()
     } else {
         &[]
@@ -141,6 +154,7 @@ async fn serve(
     let (stop, mut stopped) = watch::channel(0_u32);
     let mut cut = stop.subscribe();
     let working = worker.map(|worker| tokio::spawn(work(worker, log.clone(), stop.subscribe())));
+    let learns = judges.then(|| tokio::spawn(learn(Arc::clone(&service), stop.subscribe())));
     let mut leave = stop.subscribe();
     let pages = review.map(|review| {
         tokio::spawn(review.serve(async move {
@@ -174,6 +188,11 @@ async fn serve(
     if let Some(pages) = pages {
         let _ = pages.await;
     }
+    if let Some(learns) = learns {
+        let _ = learns.await;
+        // What the last sessions taught.
+        write_learned(&service);
+    }
     stops.abort();
     event::stopped(&log, &service.counters.read(), cut_off);
     Ok(())
@@ -195,6 +214,47 @@ async fn work(worker: Arc<Worker>, log: Logger, mut stop: watch::Receiver<u32>) 
     }
 }
 
+/// Writes what passing mail taught, every few seconds, until the first stop; once an hour looks
+/// what it comes to.
+async fn learn(service: Arc<Service>, mut stop: watch::Receiver<u32>) {
+    for tick in 1_u64.. {
+        tokio::select! {
+            () = tokio::time::sleep(LEARN_TICK) => {}
+            _ = stop.wait_for(|count| *count >= 1) => return,
+        }
+        let working = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || {
+            write_learned(&working);
+            if tick % LEARN_TICKS_OF_HABITS == 0 {
+                look_at_habits(&working);
+            }
+        });
+        if let Err(panic) = done.await {
+            event::not_learned(service.log(), &panic);
+        }
+    }
+}
+
+fn write_learned(service: &Service) {
+    if let Err(error) = service.write_learned() {
+        event::not_learned(service.log(), &error);
+    }
+}
+
+/// Forgets what is too old and tells the scorer which names are in use.
+fn look_at_habits(service: &Service) {
+    let Some(learning) = service.learning() else {
+        return;
+    };
+    let looked = learning
+        .prune(service.now())
+        .and_then(|()| learning.refresh());
+    match looked {
+        Ok(()) => service.inform(),
+        Err(error) => event::not_learned(service.log(), &error),
+    }
+}
+
 fn templates(settings: &NoticeSettings) -> Result<Templates, NoticeError> {
     match &settings.templates {
         Some(dir) => Templates::load(dir),
@@ -211,6 +271,7 @@ struct Fixed {
     worker: WorkerSettings,
     notice: NoticeSettings,
     review: ReviewSettings,
+    learning: LearningSettings,
     log: LogSettings,
 }
 
@@ -224,6 +285,7 @@ impl Fixed {
             self.worker != new.worker,
             self.notice != new.notice,
             self.review != new.review,
+            self.learning != new.learning,
             self.log != new.log,
         ];
         (AT_START.iter().zip(differs))
@@ -244,6 +306,7 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         worker: config.worker,
         notice: config.notice,
         review: config.review,
+        learning: config.learning,
         log: config.log,
     };
     let snapshot = Snapshot {

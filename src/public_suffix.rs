@@ -9,20 +9,21 @@
 //! trusted list may well hold it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use publicsuffix::{IcannList, Psl as _, Type};
 
-/// A public suffix list, built in or read from a file.
-#[derive(Default)]
+/// A public suffix list, built in or read from a file. Cheap to clone.
+#[derive(Clone, Default)]
 pub struct PublicSuffixes {
     source: Source,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 enum Source {
     #[default]
     BuiltIn,
-    Listed(Box<IcannList>),
+    Listed(Arc<IcannList>),
 }
 
 /// Why a text is not a public suffix list.
@@ -67,7 +68,7 @@ impl PublicSuffixes {
                     reason: error.to_string(),
                 })?;
         let listed = PublicSuffixes {
-            source: Source::Listed(Box::new(list)),
+            source: Source::Listed(Arc::new(list)),
         };
         if !listed.suffix("example.com").listed {
             return Err(PublicSuffixError::NotIcann);

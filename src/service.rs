@@ -7,6 +7,8 @@ pub mod conversation;
 pub mod decide;
 pub mod desk;
 pub mod judge;
+mod key_file;
+pub mod learning;
 pub mod quarantine;
 pub mod scan;
 pub mod token;
@@ -23,8 +25,10 @@ use crate::policy::Policy;
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Scorer;
 use crate::service::desk::Desk;
+use crate::service::learning::Learning;
 use crate::service::quarantine::Quarantine;
 use crate::session::{Gate, Passage};
+use crate::store::{DayTotal, StoreError};
 
 /// Everything a verdict depends on beside the message. A session keeps the snapshot it began
 /// with; a reload swaps it for later sessions and never judges half a conversation by new rules.
@@ -65,6 +69,7 @@ pub struct Service {
     snapshot: ArcSwap<Snapshot>,
     quarantine: Arc<Quarantine>,
     desk: Option<Desk>,
+    learning: Option<Arc<Learning>>,
     log: slog::Logger,
     clock: fn() -> Timestamp,
     last_session: AtomicU64,
@@ -102,6 +107,7 @@ impl Service {
             snapshot: ArcSwap::from_pointee(snapshot),
             quarantine,
             desk,
+            learning: None,
             log,
             clock,
             last_session: AtomicU64::new(first_session),
@@ -109,14 +115,71 @@ impl Service {
         }
     }
 
+    /// Lets the service count the mail that passes, and ask what was learned about doubtful names.
+    #[must_use]
+    pub fn with_learning(self, learning: Arc<Learning>) -> Service {
+        Service {
+            learning: Some(learning),
+            ..self
+        }
+    }
+
+    /// Returns what was learned.
+    pub fn learning(&self) -> Option<&Arc<Learning>> {
+        self.learning.as_ref()
+    }
+
     /// Returns the rules now in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
 
-    /// Puts new rules into force for the sessions that begin from now on.
+    /// Puts new rules into force for the sessions that begin from now on, with the known names
+    /// that were learned.
     pub fn reload(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+        self.inform();
+    }
+
+    /// Gives the rules in force the known names that were learned.
+    pub fn inform(&self) {
+        let Some(learning) = &self.learning else {
+            return;
+        };
+        // Again when a reload came in between, so that nothing of it is undone.
+        self.snapshot
+            .rcu(|now| match learning.inform(&now.scorer, &now.suffixes) {
+                None => Arc::clone(now),
+                Some(scorer) => Arc::new(Snapshot {
+                    scorer,
+                    suffixes: now.suffixes.clone(),
+                    policy: now.policy.clone(),
+                    gate: now.gate.clone(),
+                    help: now.help.clone(),
+                }),
+            });
+    }
+
+    /// Writes what was learned since the last call.
+    ///
+    /// # Errors
+    /// The store cannot be written; what was learned is kept for the next call.
+    pub fn write_learned(&self) -> Result<(), StoreError> {
+        match &self.learning {
+            Some(learning) => {
+                let counts = self.counters.read();
+                let total = DayTotal {
+                    judged: counts.judged,
+                    inbound: counts.inbound,
+                    null_sender: counts.null_sender,
+                    clean: counts.clean,
+                    suspicious: counts.suspicious,
+                    faults: counts.faults,
+                };
+                learning.flush(&self.snapshot.load(), &total, self.now())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns the quarantine.

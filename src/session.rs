@@ -20,6 +20,10 @@ use crate::untrusted::Untrusted;
 /// to more is no conversation among people who know each other.
 const MAX_COMPANIONS: usize = 20;
 
+/// Most recipients without evidence that are remembered for learning. A message to more is a
+/// mailing and says little about whom its sender knows.
+const MAX_CONTACTS: usize = 50;
+
 /// Which mail is ours to judge on a [`Role::Relay`] listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
@@ -160,6 +164,8 @@ pub struct Message {
     pub clean: u64,
     /// Their domains, as far as they are remembered.
     pub companions: Vec<Domain>,
+    /// The first of them, in comparable form.
+    pub contacts: Vec<String>,
     /// Those recipients themselves, for mail from sendmail(1) only; see [`Message::must_split`].
     pub passed: Vec<Recipient>,
     /// Role of the session.
@@ -302,6 +308,7 @@ impl Session {
             judged: Vec::new(),
             clean: 0,
             companions: Vec::new(),
+            contacts: Vec::new(),
             passed: Vec::new(),
             role: self.role,
             fault: None,
@@ -332,6 +339,9 @@ impl Session {
             && !message.companions.contains(domain)
         {
             message.companions.push(domain.clone());
+        }
+        if message.contacts.len() < MAX_CONTACTS && recipient.domain().is_some() {
+            message.contacts.push(recipient.canonical());
         }
         message.keep_passed(recipient);
     }
@@ -436,6 +446,15 @@ impl Message {
     /// canonical_maps changed would stay, and leak.
     pub fn must_split(&self) -> bool {
         self.role == Role::Local && self.held().next().is_some() && !self.all_held()
+    }
+
+    /// Returns the recipients that may have the message, in comparable form, as far as they are
+    /// remembered.
+    pub fn accepted(&self) -> impl Iterator<Item = String> {
+        let judged = (self.judged.iter())
+            .filter(|judged| matches!(judged.verdict.action, Action::Accept | Action::Tag))
+            .map(|judged| judged.recipient.canonical());
+        self.contacts.iter().cloned().chain(judged)
     }
 
     /// Returns the recipients to keep in the quarantine.

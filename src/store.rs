@@ -7,7 +7,10 @@
 
 mod approval;
 mod audit;
+mod contact;
 mod copy;
+mod day_total;
+mod days;
 mod decision;
 mod entry;
 mod forget;
@@ -32,7 +35,10 @@ use rustix::fs::FlockOperation;
 
 pub use approval::{Approval, NewApproval, Origin};
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
+pub use contact::{Contact, Correspondents, Erased, Extent, Pseudonym, Sent, Standing};
 pub use copy::Merged;
+pub use day_total::DayTotal;
+pub use days::{Day, Days, MOST_DAYS};
 pub use decision::PendingDecision;
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};

@@ -11,6 +11,7 @@ use crate::policy::{
 };
 use crate::public_suffix::PublicSuffixes;
 use crate::score::{Keyboard, ScoreSettings};
+use crate::service::learning::LearningSettings;
 use crate::service::quarantine::QuarantineSettings;
 use crate::service::worker::{AtEnd, WorkerSettings};
 use crate::session::Gate;
@@ -51,6 +52,8 @@ const AT_END: &[(&str, AtEnd)] = &[
     ("release", AtEnd::Release),
     ("bounce", AtEnd::Bounce),
 ];
+/// Whether recipient domains are kept in plain.
+const NAMES: &[(&str, bool)] = &[("hashed", false), ("plain", true)];
 const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -99,6 +102,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         .as_ref()
         .filter(|_| review.listen.is_some());
     worker.confirm_url = served.map(|url| url.link(""));
+    let learning = learning(r, &mut top);
     let limits = limits(r, &mut top);
     let log = log(r, &mut top);
     r.end(top);
@@ -114,6 +118,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         worker,
         notice,
         review,
+        learning,
         limits,
         log,
         warnings: Vec::new(),
@@ -561,6 +566,37 @@ fn notice(r: &mut Reader, top: &mut Section<'_>, trust: &Trust) -> NoticeSetting
         from,
         templates,
         per_hour: (per_hour.and_then(|n| u32::try_from(n).ok())).unwrap_or(default.per_hour),
+    }
+}
+
+fn learning(r: &mut Reader, top: &mut Section<'_>) -> LearningSettings {
+    const DAY: u64 = 86_400;
+    let default = LearningSettings::default();
+    let mut section = r.sub(top, "learning");
+    let field = r.field(&mut section, "from_mail");
+    let from_mail = r.yes_no(field);
+    let field = r.field(&mut section, "names");
+    let plain_names = r.choice(field, NAMES);
+    let mut number = |r: &mut Reader, key, most| {
+        let field = r.field(&mut section, key);
+        let number = r.number(field, "a number", 1..=most);
+        number.and_then(|n| u32::try_from(n).ok())
+    };
+    // The store remembers so many days, and the history looks at so many senders.
+    let days = number(r, "days", crate::store::MOST_DAYS as u64);
+    let senders = number(r, "senders", u64::from(crate::service::learning::EVERYBODY));
+    let field = r.field(&mut section, "half_life");
+    let half_life = span(r, field, DAY, 3650 * DAY);
+    let field = r.field(&mut section, "keep_for");
+    let keep_for = span(r, field, 7 * DAY, 3650 * DAY);
+    r.end(section);
+    LearningSettings {
+        from_mail: from_mail.unwrap_or(default.from_mail),
+        plain_names: plain_names.unwrap_or(default.plain_names),
+        half_life: half_life.unwrap_or(default.half_life),
+        days: days.unwrap_or(default.days),
+        senders: senders.unwrap_or(default.senders),
+        keep_for: keep_for.unwrap_or(default.keep_for),
     }
 }
 

@@ -27,6 +27,7 @@ const fn trouble() -> RateLimit {
 
 static FAULTS: RateLimit = trouble();
 static NOT_RECORDED: RateLimit = trouble();
+static NOT_LEARNED: RateLimit = trouble();
 static PANICKED: RateLimit = trouble();
 static PANICS: RateLimit = trouble();
 static CHANGES_FAILED: RateLimit = trouble();
@@ -229,6 +230,14 @@ pub fn forgotten(log: &Logger, count: usize) {
 /// The worker could not use the store.
 pub fn worker_failed(log: &Logger, error: &dyn Error) {
     error!(log, "worker cannot use the store, will try again"; "error" => chain(error));
+}
+
+/// What passing mail taught could not be written; it is tried again.
+pub fn not_learned(log: &Logger, error: &dyn Error) {
+    let Some(suppressed) = admit(&NOT_LEARNED) else {
+        return;
+    };
+    warn!(log, "not learned"; "error" => chain(error), "suppressed" => suppressed);
 }
 
 /// A callback panicked; its session is tempfailed.

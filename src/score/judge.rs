@@ -147,7 +147,10 @@ fn whole_label(
         });
         let by_slip = label_slip(typed, label, target, keyboard);
         return match (by_look, by_slip) {
-            (Some(look), Some(slip)) if sum(&slip) > sum(&look) => Some(slip),
+            // The likeness stays told: it decides what may speak against the suspicion.
+            (Some(look), Some(slip)) if sum(&slip) > sum(&look) => {
+                Some(slip.and(Reason::AsciiLookalike, 0))
+            }
             (Some(look), _) => Some(look),
             (None, slip) => slip,
         };

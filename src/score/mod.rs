@@ -43,8 +43,12 @@ use weights as w;
 /// The default knows nothing, and gives the score of the name alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Context {
-    /// Mails to the recipient domain that were delivered before and not disputed, by anybody of
-    /// the site.
+    /// Mails to the recipient domain that were delivered before and not disputed. The caller
+    /// decides whose mails count and how often (`docs/learning.md`).
+    ///
+    /// They speak against a slip of the fingers and against an ordinary other ending only. What
+    /// looks the same, stands for a name of the site's own or ends nearly like a suffix that is
+    /// trusted as a whole needs somebody's approval, whatever was sent there before.
     pub mails_before: u32,
     /// Mails that the recipient domain has sent to the site. A look-alike may have written
     /// first, so this counts for little, and for nothing without mail in the other direction.
@@ -95,6 +99,45 @@ struct Suspicion<'s> {
     terms: Terms,
     label: &'s str,
     suffix: &'s str,
+    /// Whether the meant name is the site's own or stands below a suffix trusted as a whole: then
+    /// another ending is never ordinary.
+    guarded: bool,
+}
+
+impl Suspicion<'_> {
+    /// Returns whether earlier mail may speak against the suspicion.
+    fn is_forgivable(&self) -> bool {
+        let looks_alike = self.terms.iter().any(|(reason, _)| {
+            matches!(
+                reason,
+                Reason::Homoglyph | Reason::WholeScript | Reason::Accent | Reason::AsciiLookalike
+            )
+        });
+        match self.terms.first() {
+            _ if looks_alike => false,
+            Some((
+                Reason::MissingLetter
+                | Reason::ExtraLetter
+                | Reason::ReplacedLetter
+                | Reason::SwappedLetters
+                | Reason::TwoEdits,
+                _,
+            )) => true,
+            Some((
+                Reason::OtherEnding
+                | Reason::OtherCountry
+                | Reason::CountryDropped
+                | Reason::CountryAdded
+                | Reason::WrongSecondLevel
+                | Reason::SecondLevelDropped
+                | Reason::SecondLevelAdded,
+                _,
+            )) => !self.guarded,
+            // A glued host name, moved dots, a name inside of a name or beside a word, an ending
+            // one letter off: those who imitate choose these.
+            _ => false,
+        }
+    }
 }
 
 impl Scorer {
@@ -197,6 +240,35 @@ impl Scorer {
         }
     }
 
+    /// Returns the same scorer with more names in use below trusted suffixes, as
+    /// [`TrustedList::add_known`] takes them; `None` when none of them is new.
+    pub fn with_known(&self, names: impl IntoIterator<Item = Domain>) -> Option<Scorer> {
+        let there: HashSet<&str> = self.trusted.known().map(Domain::ascii).collect();
+        let new: Vec<Domain> = (names.into_iter())
+            .filter(|name| !there.contains(name.ascii()))
+            .filter(|name| {
+                (self.trusted.covering(name)).is_some_and(|entry| entry.cover == Cover::Suffix)
+            })
+            .collect();
+        if new.is_empty() {
+            return None;
+        }
+        let mut trusted = self.trusted.clone();
+        new.into_iter().for_each(|name| trusted.add_known(name));
+        Some(Scorer::new(trusted, self.settings.clone()))
+    }
+
+    /// Returns the name by which `domain` would be suggested instead of a mistyped one: that of
+    /// the entry that covers it, or its organisation's where a whole suffix is trusted. `None`
+    /// when nothing covers it.
+    pub fn trusted_name<'d>(&'d self, domain: &'d Domain) -> Option<&'d str> {
+        let entry = self.trusted.covering(domain)?;
+        match entry.cover {
+            Cover::Domain => Some(entry.domain.ascii()),
+            Cover::Suffix => Some(domain.registrable().unwrap_or(domain.ascii())),
+        }
+    }
+
     /// Returns whether an entry covers `domain`.
     pub fn is_trusted(&self, domain: &Domain) -> bool {
         self.trusted.covering(domain).is_some()
@@ -233,6 +305,7 @@ impl Scorer {
                     terms,
                     label: target.label(),
                     suffix: target.suffix(),
+                    guarded: target.kind != TargetKind::Entry,
                 })
             })
             .collect();
@@ -254,6 +327,7 @@ impl Scorer {
                     terms: finding.terms,
                     label: "",
                     suffix,
+                    guarded: true,
                 });
             }
         }
@@ -338,9 +412,8 @@ impl Scorer {
             if real_webmail && !disguised {
                 suspicion.terms.push(Reason::RealWebmail, w::REAL_WEBMAIL);
             }
-            // Somebody who imitates a name writes first and waits for the answer: what looks the
-            // same is never forgiven for its history.
-            if !disguised && history != 0 {
+            // Somebody who imitates a name writes first and waits for the answer.
+            if history != 0 && suspicion.is_forgivable() {
                 suspicion.terms.push(Reason::History, history);
                 if context.answers_before > 0 {
                     suspicion.terms.push(Reason::Answered, w::ANSWERED);
@@ -378,6 +451,7 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
         mut terms,
         label,
         suffix,
+        guarded: _,
     } = suspicion;
     let counterpart = match terms.first() {
         Some((Reason::EmbeddedDomain | Reason::Dots | Reason::LabelInside, _)) => domain.unicode(),
@@ -541,5 +615,47 @@ mod tests {
         assert!(score("boing.com") < 40);
         assert!(score("bоeing.com") >= 90);
         assert!(score("b0eing.com") >= 90);
+    }
+
+    #[test]
+    fn history_forgives_no_ending_that_is_guarded_and_no_imitation() {
+        let suffixes = PublicSuffixes::built_in();
+        let context = Context {
+            mails_before: 50,
+            answers_before: 50,
+            ..Context::default()
+        };
+        let mut list = TrustedList::new();
+        let text = ".mil\nboeing.com\nphilharmonic-orchestra.org\n";
+        assert_eq!(list.add_text(text, Path::new("t"), &suffixes), []);
+        list.add_well_known(&suffixes);
+        let own = Domain::parse(b"hospital.org", &suffixes).unwrap();
+        let nowhere = crate::trusted::Source {
+            path: "t".into(),
+            line: 0,
+        };
+        list.add_own(own, nowhere);
+        let scorer = Scorer::new(list, ScoreSettings::default());
+        for name in [
+            "army.ml",
+            "jagcnet.army.ml",
+            "hospital.net",
+            "boeing.co",
+            "boeing-invoice.com",
+            "mail-boeing.com",
+            "boeing.com.evil.org",
+            // One slip away, to the next key, and yet the same to the eye.
+            "philharm0nic-orchestra.org",
+        ] {
+            let domain = Domain::parse(name.as_bytes(), &suffixes).unwrap();
+            let unknown = scorer.assess(&domain, &Context::default()).score;
+            let known = scorer.assess(&domain, &context).score;
+            assert!(unknown >= 50, "{name}: {unknown}");
+            assert_eq!(known, unknown, "{name}");
+        }
+        let real = Domain::parse(b"boeing.de", &suffixes).unwrap();
+        assert!(
+            scorer.assess(&real, &context).score < scorer.assess(&real, &Context::default()).score
+        );
     }
 }

@@ -168,11 +168,31 @@ impl Conversation {
         let to = recipient.canonical();
         let from = self.sender();
         let subject = self.session.subject(&from, &to);
-        let verdict = match self
-            .snapshot
-            .decide(&subject, &assessment, service.quarantine(), now)
-        {
-            Ok(verdict) => verdict,
+        let band = (self.snapshot.policy)
+            .decide(&subject, &assessment, None, now)
+            .band;
+        let weighed = match service.learning() {
+            // Worth a line in the log, so worth a look at what was learned.
+            Some(learning) if band != Band::Clean => {
+                let companions = (self.session.message()).map_or(&[][..], |m| &m.companions);
+                learning.weigh(
+                    &self.snapshot,
+                    &recipient,
+                    &from,
+                    companions,
+                    assessment,
+                    now,
+                )
+            }
+            _ => Ok(assessment),
+        };
+        let decided = weighed.and_then(|assessment| {
+            let verdict =
+                (self.snapshot).decide(&subject, &assessment, service.quarantine(), now)?;
+            Ok((assessment, verdict))
+        });
+        let (assessment, verdict) = match decided {
+            Ok(decided) => decided,
             Err(error) => {
                 let on_error = self.snapshot.policy.on_error_for(&subject, now);
                 return self.fault(recipient, on_error, &error);
@@ -324,6 +344,11 @@ impl Conversation {
         if message.must_split() || message.all_held() && message.fault != Some(OnError::HoldMessage)
         {
             return Outcome::plain(Answer::Discard);
+        }
+        if let Some(learning) = self.service.learning()
+            && message.fault.is_none()
+        {
+            learning.note(&message, &self.snapshot, self.service.now());
         }
         let mut changes = message.changes();
         changes.extend(answered);

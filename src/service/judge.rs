@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Snapshot;
 use crate::address::Host;
+use crate::domain::Domain;
 use crate::policy::{Action, Subject, Verdict};
 use crate::score::{Assessment, Context, Finding};
 use crate::service::quarantine::Quarantine;
@@ -18,9 +19,28 @@ impl Snapshot {
     ///
     /// Address literals and addresses without a domain resemble no domain; they pass.
     pub fn assess(&self, recipient: &Recipient, context: &Context) -> Option<Assessment> {
+        self.worst(recipient, |domain| self.scorer.assess(domain, context))
+    }
+
+    /// Returns the same with a context for each of these places.
+    pub fn assess_each(
+        &self,
+        recipient: &Recipient,
+        mut context: impl FnMut(&Domain) -> Context,
+    ) -> Option<Assessment> {
+        self.worst(recipient, |domain| {
+            self.scorer.assess(domain, &context(domain))
+        })
+    }
+
+    fn worst(
+        &self,
+        recipient: &Recipient,
+        mut assess: impl FnMut(&Domain) -> Assessment,
+    ) -> Option<Assessment> {
         (recipient.hosts())
             .filter_map(|host| match host {
-                Host::Domain(domain) => Some(self.scorer.assess(domain, context)),
+                Host::Domain(domain) => Some(assess(domain)),
                 Host::Invalid { received, error } => {
                     Some(self.scorer.assess_undecodable(received, error))
                 }

@@ -25,9 +25,9 @@ use crate::spool::{
     self, Draft, Envelope, Held, HeldRecipient, Spool, SpoolError, SpoolSettings, StoredMessage,
 };
 use crate::store::{
-    Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Durability, Entry, EntryFilter,
-    EntryId, EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message, NewApproval,
-    NewEntry, NewLetter, Store, StoreError, Stored, Verified,
+    Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Day, DayTotal, Durability, Entry,
+    EntryFilter, EntryId, EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message,
+    NewApproval, NewEntry, NewLetter, Store, StoreError, Stored, Verified,
 };
 
 pub use recovery::Recovery;
@@ -560,6 +560,14 @@ impl Quarantine {
     /// The database cannot be read.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         self.store.read(|ledger| ledger.counts())
+    }
+
+    /// Returns what passed the milter on each day from `first` to `last`, both included.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn day_totals(&self, first: Day, last: Day) -> Result<Vec<(Day, DayTotal)>, StoreError> {
+        self.store.read(|ledger| ledger.day_totals(first, last))
     }
 
     /// Returns the audit rows that fit, oldest first.

@@ -10,9 +10,9 @@
 //! early. Milter and worker are two processes on one key file: whoever finds that it was
 //! replaced reads it again, so a key is known everywhere as soon as it is written.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
 
+use super::key_file;
 use crate::store::{Entry, EntryId};
 
 /// Age at which a new key takes over. Longer than any link lives.
@@ -333,7 +334,7 @@ fn read_keys(path: &Path, text: &str) -> Result<Vec<Key>, TokenError> {
         let key = line.split_once(' ').and_then(|(made_at, secret)| {
             Some(Key {
                 made_at: Timestamp::from_second(made_at.parse().ok()?).ok()?,
-                secret: unhex(secret)?,
+                secret: key_file::unhex(secret)?,
             })
         });
         keys.push(key.ok_or_else(|| TokenError::Key {
@@ -345,81 +346,18 @@ fn read_keys(path: &Path, text: &str) -> Result<Vec<Key>, TokenError> {
     Ok(keys)
 }
 
-fn unhex(text: &str) -> Option<[u8; KEY]> {
-    let mut octets = [0; KEY];
-    if text.len() != 2 * KEY {
-        return None;
-    }
-    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(pair).ok()?;
-        *octet = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(octets)
-}
-
 /// Writes the file whole or not at all. One that should be `new` and is there stays as it is.
 fn write_keys(path: &Path, keys: &[Key], new: bool) -> Result<(), TokenError> {
-    let temp = path.with_extension(format!("key.{}", std::process::id()));
-    let error = |action| move |source| io_error(action, path, source);
     let mut text = String::new();
     for key in keys {
-        let secret: String = key
-            .secret
-            .iter()
-            .map(|octet| format!("{octet:02x}"))
-            .collect();
+        let secret = key_file::hex(&key.secret);
         text.push_str(&format!("{} {secret}\n", key.made_at.as_second()));
     }
-    let _ = fs::remove_file(&temp);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temp)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .and_then(|()| like_directory(&temp));
-    written.map_err(error("write"))?;
-    let placed = if new {
-        // Unlike a rename, a link does not replace what another process made meanwhile.
-        let linked = fs::hard_link(&temp, path);
-        let _ = fs::remove_file(&temp);
-        match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            other => other,
-        }
-    } else {
-        fs::rename(&temp, path)
-    };
-    placed.map_err(error("write"))?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(error("sync the directory of"))?;
-    }
-    Ok(())
-}
-
-/// Gives the file to the owner of its directory when we are root.
-fn like_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(dir) if rustix::process::geteuid().is_root() => {
-            let owner = fs::metadata(dir)?;
-            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
-        }
-        _ => Ok(()),
-    }
+    key_file::write(path, &text, new).map_err(|source| io_error("write", path, source))
 }
 
 fn keep_private(path: &Path) -> Result<(), TokenError> {
-    let error = |source| io_error("protect", path, source);
-    let mode = fs::metadata(path).map_err(error)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(error)?;
-    }
-    Ok(())
+    key_file::keep_private(path).map_err(|source| io_error("protect", path, source))
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> TokenError {
@@ -432,6 +370,8 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> TokenError 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::octets::Octets;
     use crate::store::{EntryState, Message};

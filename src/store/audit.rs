@@ -63,11 +63,15 @@ pub enum EventKind {
     Rebuilt,
     /// A damaged index was replaced.
     IndexReplaced,
+    /// Logs were read to learn from them.
+    Learned,
+    /// Something of what was learned was erased.
+    Forgotten,
 }
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [EventKind; 19] = [
+    pub const ALL: [EventKind; 21] = [
         EventKind::Rejected,
         EventKind::Held,
         EventKind::Noted,
@@ -87,6 +91,8 @@ impl EventKind {
         EventKind::ApprovalRemoved,
         EventKind::Rebuilt,
         EventKind::IndexReplaced,
+        EventKind::Learned,
+        EventKind::Forgotten,
     ];
 
     /// Returns the stable name.
@@ -111,6 +117,8 @@ impl EventKind {
             EventKind::ApprovalRemoved => "approval-removed",
             EventKind::Rebuilt => "rebuilt",
             EventKind::IndexReplaced => "index-replaced",
+            EventKind::Learned => "learned",
+            EventKind::Forgotten => "forgotten",
         }
     }
 }

@@ -11,6 +11,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
 ];
 
 /// Returns the version of the tables this program writes.
@@ -96,7 +97,7 @@ mod tests {
             migrate(&mut connection, Path::new("/q.db")).unwrap();
             connection
                 .query_row(
-                    "SELECT count(*) FROM entry, notice, decision, letter, worker",
+                    "SELECT count(*) FROM entry, notice, decision, letter, worker, contact, contact_sender, day_total",
                     [],
                     |_| Ok(()),
                 )

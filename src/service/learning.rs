@@ -1,0 +1,577 @@
+//! Whom the site writes to: counted from accepted mail and from logs, asked about doubtful names.
+//!
+//! Counting happens in memory and is written a moment later, off the way of the mail; a crash
+//! loses only what was not yet written. Asking reads the store, and only about a recipient with
+//! evidence. What history can and cannot excuse is decided in two places: here by days, people
+//! and answers ([`history`]), and in the scorer by the kind of likeness. A look-alike of a
+//! trusted name is never excused; it is listed for the admin (`straymail learn list`).
+
+mod batch;
+mod history;
+mod key;
+mod settings;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use super::Snapshot;
+use super::quarantine::Quarantine;
+use crate::domain::Domain;
+use crate::policy::Band;
+use crate::public_suffix::PublicSuffixes;
+use crate::score::{Assessment, Context, Finding, Scorer};
+use crate::session::{Message, Passage, Recipient};
+use crate::store::{
+    AuditEvent, Contact, Day, DayTotal, Days, Durability, Erased, EventKind, Extent, Pseudonym,
+    Sent, Standing, StoreError,
+};
+
+pub use batch::Batch;
+pub use history::{EVERYBODY, History, NotYet};
+pub use key::LearnKeyError;
+pub use settings::LearningSettings;
+
+use batch::{Outbound, is_role};
+use key::{Kind, LearnKey};
+
+/// Pairs written in one transaction, so that a hold never waits long for the lock.
+const PAIRS_AT_ONCE: usize = 500;
+
+/// Most known names the scorer is given.
+const MOST_KNOWN: u32 = 10_000;
+
+/// A trusted name is frequent from this share of the site's mails on, in hundredths.
+const FREQUENT_SHARE: u64 = 5;
+
+/// Mails from which on shares mean something.
+const FREQUENT_FROM: u64 = 100;
+
+/// What the scorer is told of the site's habits, beside one recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Names in use, below suffixes that are trusted as a whole among others.
+    pub known: Vec<String>,
+    /// Trusted names to which a large share of the mail goes.
+    pub frequent: Vec<String>,
+}
+
+/// What was learned, and what is being learned.
+#[derive(Debug)]
+pub struct Learning {
+    quarantine: Arc<Quarantine>,
+    settings: LearningSettings,
+    key: LearnKey,
+    batch: Mutex<Batch>,
+    /// The totals that were written so far.
+    written: Mutex<DayTotal>,
+    habits: ArcSwap<Habits>,
+}
+
+/// A recipient domain that resembles a trusted one, and what is known of mail to it.
+#[derive(Clone, Debug)]
+pub struct Doubtful {
+    /// The name.
+    pub name: String,
+    /// What it resembles today, without history.
+    pub assessment: Assessment,
+    /// The same with what was learned; equal when that does not count.
+    pub weighed: Assessment,
+    /// What is known, as of a sender who wrote there.
+    pub history: History,
+    /// Why history does not count, as far as it is for days and people.
+    pub not_yet: Option<NotYet>,
+}
+
+impl Learning {
+    /// Opens what was learned beside `quarantine`.
+    ///
+    /// # Errors
+    /// The key cannot be read or made.
+    pub fn open(
+        quarantine: Arc<Quarantine>,
+        settings: LearningSettings,
+    ) -> Result<Learning, LearnKeyError> {
+        let key = LearnKey::open(dir(&quarantine))?;
+        Ok(Learning {
+            quarantine,
+            settings,
+            key,
+            batch: Mutex::default(),
+            written: Mutex::default(),
+            habits: ArcSwap::default(),
+        })
+    }
+
+    /// Returns the settings it was opened with.
+    pub fn settings(&self) -> &LearningSettings {
+        &self.settings
+    }
+
+    /// Counts an accepted message in memory. Costs no I/O.
+    pub fn note(&self, message: &Message, snapshot: &Snapshot, now: Timestamp) {
+        if !self.settings.from_mail {
+            return;
+        }
+        let day = Day::of(now);
+        let sender = message.sender.canonical();
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        match message.passage {
+            Passage::NullSender => {}
+            Passage::Inbound => {
+                if let Some((_, domain)) = sender.rsplit_once('@') {
+                    batch.received(domain, day);
+                }
+            }
+            Passage::Judged => {
+                for recipient in message.accepted() {
+                    batch.sent(&sender, &recipient, day, 1, |domain| {
+                        is_trusted(snapshot, domain)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Writes what was counted since the last call. `total` is what passed since the start.
+    ///
+    /// # Errors
+    /// The store cannot be written; what was not written is kept for the next call, as far as
+    /// it fits.
+    pub fn flush(
+        &self,
+        snapshot: &Snapshot,
+        total: &DayTotal,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let today = Day::of(now);
+        let mut batch = {
+            let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *batch)
+        };
+        if let Err(error) = self.write(&mut batch, snapshot) {
+            let mut newer = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+            newer.merge(batch);
+            return Err(error);
+        }
+        let mut before = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = total.since(&before);
+        if new != DayTotal::default() {
+            (self.quarantine.store).write(Durability::Written, |ledger| {
+                ledger.add_day_total(today, &new)
+            })?;
+            *before = *total;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch and leaves it empty.
+    ///
+    /// # Errors
+    /// The store cannot be written; what was not written stays in the batch.
+    pub fn write(&self, batch: &mut Batch, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let mut domains: Vec<Box<str>> = batch.sent.keys().cloned().collect();
+        while !domains.is_empty() {
+            let mut pairs = 0;
+            let mut taken: Vec<(Box<str>, Outbound)> = Vec::new();
+            while let Some(domain) = domains.pop() {
+                if let Some(outbound) = batch.sent.remove(&domain) {
+                    pairs += outbound.senders.len();
+                    taken.push((domain, outbound));
+                }
+                if pairs >= PAIRS_AT_ONCE {
+                    break;
+                }
+            }
+            let written = self.quarantine.store.write(Durability::Written, |ledger| {
+                taken.iter().try_for_each(|(domain, outbound)| {
+                    self.write_outbound(ledger, domain, outbound, snapshot)
+                })
+            });
+            if let Err(error) = written {
+                batch.sent.extend(taken);
+                return Err(error);
+            }
+        }
+        // After the mail that they may answer.
+        let received: Vec<(Box<str>, Days)> = batch.received.drain().collect();
+        for chunk in received.chunks(PAIRS_AT_ONCE) {
+            let written = self.quarantine.store.write(Durability::Written, |ledger| {
+                for (domain, days) in chunk {
+                    if let Some(name) = organisation(domain, &snapshot.suffixes) {
+                        let name = snapshot
+                            .scorer
+                            .trusted_name(&name)
+                            .map_or_else(|| registrable(&name).to_owned(), str::to_owned);
+                        ledger.add_answers(&self.domain(&name), days)?;
+                    }
+                }
+                Ok::<_, StoreError>(())
+            });
+            if let Err(error) = written {
+                batch.received.extend(received);
+                return Err(error);
+            }
+        }
+        *batch = Batch::default();
+        Ok(())
+    }
+
+    fn write_outbound(
+        &self,
+        ledger: &crate::store::Ledger<'_>,
+        domain: &str,
+        outbound: &Outbound,
+        snapshot: &Snapshot,
+    ) -> Result<(), StoreError> {
+        let Some(parsed) = organisation(domain, &snapshot.suffixes) else {
+            return Ok(());
+        };
+        let (standing, name) = standing(snapshot, &parsed);
+        let keep = self.settings.plain_names || standing != Standing::Other;
+        let pseudonym = self.domain(&name);
+        for (sender, tally) in &outbound.senders {
+            ledger.add_sent(&Sent {
+                domain: pseudonym,
+                name: keep.then_some(&*name),
+                standing,
+                sender: self.key.pseudonym(Kind::Person, sender),
+                days: &tally.days,
+                mails: tally.mails,
+            })?;
+        }
+        for (address, day) in outbound.mailboxes.iter().flatten() {
+            if let Some((local, _)) = address.rsplit_once('@') {
+                let known = self.mailbox(local, &name);
+                ledger.add_mailbox(&known, &pseudonym, *day)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn domain(&self, name: &str) -> Pseudonym {
+        self.key.pseudonym(Kind::Domain, name)
+    }
+
+    fn mailbox(&self, local: &str, name: &str) -> Pseudonym {
+        self.key.pseudonym(Kind::Person, &format!("{local}@{name}"))
+    }
+
+    /// Returns what is known of mail to `domain`, as it counts for `sender`; `None` when nothing
+    /// is.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn history(
+        &self,
+        sender: &str,
+        domain: &Domain,
+        now: Timestamp,
+    ) -> Result<Option<History>, StoreError> {
+        let pseudonym = self.domain(registrable(domain));
+        let sender = self.key.pseudonym(Kind::Person, sender);
+        self.quarantine.store.read(|ledger| {
+            let Some(contact) = ledger.contact(&pseudonym)? else {
+                return Ok(None);
+            };
+            let who = ledger.correspondents(&pseudonym, &sender, EVERYBODY)?;
+            let today = Day::of(now);
+            Ok(Some(History::of(&contact, who, today, &self.settings)))
+        })
+    }
+
+    /// Returns `assessment` of `recipient` with what was learned taken into account. Reads the
+    /// store when the rules would do anything about the recipient, and only then.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn weigh(
+        &self,
+        snapshot: &Snapshot,
+        recipient: &Recipient,
+        sender: &str,
+        companions: &[Domain],
+        assessment: Assessment,
+        now: Timestamp,
+    ) -> Result<Assessment, StoreError> {
+        let Finding::Resembles { candidates } = &assessment.finding else {
+            return Ok(assessment);
+        };
+        let meant: Vec<&str> = candidates.iter().map(|c| c.trusted.as_str()).collect();
+        let address = recipient.canonical();
+        let local = address.rsplit_once('@').map_or("", |(local, _)| local);
+        let local_part_at = self.knows_at(local, &meant)?;
+        let frequent = self.habits.load().frequent.clone();
+        let mut failure = None;
+        let weighed = snapshot.assess_each(recipient, |domain| {
+            let (mails_before, answers_before) = match self.history(sender, domain, now) {
+                Ok(history) => history.map_or((0, 0), |history| history.counts(&self.settings)),
+                Err(error) => {
+                    failure = Some(error);
+                    (0, 0)
+                }
+            };
+            Context {
+                mails_before,
+                answers_before,
+                companions: companions.to_vec(),
+                local_part_at: local_part_at.clone(),
+                frequent: frequent.clone(),
+            }
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(weighed.unwrap_or_else(Assessment::unrelated)),
+        }
+    }
+
+    /// Returns those of `names` at which mail to this local part went before.
+    fn knows_at(&self, local: &str, names: &[&str]) -> Result<Vec<String>, StoreError> {
+        if local.is_empty() || is_role(local) {
+            return Ok(Vec::new());
+        }
+        self.quarantine.store.read(|ledger| {
+            let mut known = Vec::new();
+            for name in names.iter().filter(|name| name.contains('.')) {
+                if ledger.knows_mailbox(&self.mailbox(local, name))? {
+                    known.push((*name).to_owned());
+                }
+            }
+            Ok(known)
+        })
+    }
+
+    /// Reads the site's habits anew; [`super::Service::inform`] tells the scorer.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        let (trusted, all) = self.quarantine.store.read(|ledger| {
+            let trusted = ledger.contacts(Standing::Trusted, MOST_KNOWN)?;
+            Ok::<_, StoreError>((trusted, ledger.learned()?.mails))
+        })?;
+        let enough = usize::try_from(self.settings.days).unwrap_or(usize::MAX);
+        let names = |fits: &dyn Fn(&Contact) -> bool| {
+            let mut names: Vec<String> = (trusted.iter())
+                .filter(|contact| fits(contact))
+                .filter_map(|contact| contact.name.clone())
+                .collect();
+            names.sort();
+            names
+        };
+        let habits = Habits {
+            known: names(&|contact| contact.days.count() >= enough),
+            frequent: names(&|contact| {
+                all >= FREQUENT_FROM
+                    && contact.mails.saturating_mul(100) / all.max(1) >= FREQUENT_SHARE
+            }),
+        };
+        self.habits.store(Arc::new(habits));
+        Ok(())
+    }
+
+    /// Returns the habits that were read last.
+    pub fn habits(&self) -> Arc<Habits> {
+        self.habits.load_full()
+    }
+
+    /// Gives `scorer` the known names that were read last; `None` when it has them all.
+    pub fn inform(&self, scorer: &Scorer, suffixes: &PublicSuffixes) -> Option<Scorer> {
+        let habits = self.habits.load();
+        let known =
+            (habits.known.iter()).filter_map(|name| Domain::parse(name.as_bytes(), suffixes).ok());
+        scorer.with_known(known)
+    }
+
+    /// Erases what was not seen for [`LearningSettings::keep_for`].
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+        let days = self.settings.keep_for.as_secs() / 86_400;
+        let oldest = Day::of(now).before(u16::try_from(days).unwrap_or(u16::MAX));
+        // Bounded, should somebody write old days faster than they are erased.
+        for _ in 0..1000 {
+            let more = (self.quarantine.store)
+                .write(Durability::Written, |ledger| ledger.prune_contacts(oldest))?;
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how much is remembered.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn extent(&self) -> Result<Extent, StoreError> {
+        self.quarantine.store.read(|ledger| ledger.learned())
+    }
+
+    /// Returns the contacts of this standing whose names are kept, most mail first, each with
+    /// what is known of it, as of a sender who wrote there.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn contacts(
+        &self,
+        standing: Standing,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(String, History)>, StoreError> {
+        let nobody = Pseudonym([0; 16]);
+        self.quarantine.store.read(|ledger| {
+            let mut found = Vec::new();
+            for contact in ledger.contacts(standing, limit)? {
+                let mut who = ledger.correspondents(&contact.domain, &nobody, EVERYBODY)?;
+                who.among_them = true;
+                let history = History::of(&contact, who, Day::of(now), &self.settings);
+                found.extend(contact.name.map(|name| (name, history)));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Returns the names written to that resemble a trusted one today, most mail first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn doubtful(
+        &self,
+        snapshot: &Snapshot,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Doubtful>, StoreError> {
+        let mut found = Vec::new();
+        for (name, history) in self.contacts(Standing::Doubtful, limit, now)? {
+            let Ok(domain) = Domain::parse(name.as_bytes(), &snapshot.suffixes) else {
+                continue;
+            };
+            found.extend(self.doubt(&snapshot.scorer, &domain, history));
+        }
+        Ok(found)
+    }
+
+    /// Returns what there is to say of a name with this history; `None` when it resembles
+    /// nothing that is trusted.
+    pub fn doubt(&self, scorer: &Scorer, domain: &Domain, history: History) -> Option<Doubtful> {
+        let assessment = scorer.assess(domain, &Context::default());
+        if !matches!(assessment.finding, Finding::Resembles { .. }) {
+            return None;
+        }
+        let (mails_before, answers_before) = history.counts(&self.settings);
+        let context = Context {
+            mails_before,
+            answers_before,
+            ..Context::default()
+        };
+        Some(Doubtful {
+            name: registrable(domain).to_owned(),
+            weighed: scorer.assess(domain, &context),
+            assessment,
+            not_yet: history.established(&self.settings).err(),
+            history,
+        })
+    }
+
+    /// Erases a person (`local@domain`) or a recipient domain from what was learned, and notes
+    /// that somebody did so, without saying whom.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn forget(
+        &self,
+        whom: &str,
+        snapshot: &Snapshot,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Erased, StoreError> {
+        let person = whom.contains('@');
+        let mut pseudonyms = Vec::new();
+        if person {
+            pseudonyms.push(self.key.pseudonym(Kind::Person, whom));
+            if let Some((local, host)) = whom.rsplit_once('@')
+                && let Some(domain) = organisation(host, &snapshot.suffixes)
+            {
+                // Mailboxes are kept by the name that would be suggested.
+                let name = snapshot.scorer.trusted_name(&domain);
+                pseudonyms.extend(name.map(|name| self.mailbox(local, name)));
+            }
+        } else if let Some(domain) = organisation(whom, &snapshot.suffixes) {
+            let name = snapshot.scorer.trusted_name(&domain);
+            pseudonyms.push(self.domain(name.unwrap_or_else(|| registrable(&domain))));
+        }
+        self.quarantine.store.write(Durability::Synced, |ledger| {
+            let mut erased = Erased::default();
+            for pseudonym in &pseudonyms {
+                let more = match person {
+                    true => ledger.forget_person(pseudonym)?,
+                    false => ledger.forget_domain(pseudonym)?,
+                };
+                erased.domains += more.domains;
+                erased.pairs += more.pairs;
+                erased.mailboxes += more.mailboxes;
+            }
+            ledger.append_audit(&forgotten(&erased, actor), now)?;
+            Ok(erased)
+        })
+    }
+
+    /// Erases everything that was learned.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn forget_everything(&self, actor: &str, now: Timestamp) -> Result<Erased, StoreError> {
+        self.quarantine.store.write(Durability::Synced, |ledger| {
+            let erased = ledger.forget_everything()?;
+            ledger.append_audit(&forgotten(&erased, actor), now)?;
+            Ok(erased)
+        })
+    }
+}
+
+fn forgotten(erased: &Erased, actor: &str) -> AuditEvent {
+    AuditEvent {
+        detail: Some(format!(
+            "{} domains, {} pairs, {} addresses erased",
+            erased.domains, erased.pairs, erased.mailboxes
+        )),
+        ..AuditEvent::new(EventKind::Forgotten, actor)
+    }
+}
+
+fn dir(quarantine: &Quarantine) -> &Path {
+    &quarantine.settings().dir
+}
+
+fn is_trusted(snapshot: &Snapshot, domain: &str) -> bool {
+    organisation(domain, &snapshot.suffixes)
+        .is_some_and(|domain| snapshot.scorer.is_trusted(&domain))
+}
+
+/// Returns the domain, when it is one with a name below its public suffix.
+fn organisation(domain: &str, suffixes: &PublicSuffixes) -> Option<Domain> {
+    let domain = Domain::parse(domain.as_bytes(), suffixes).ok()?;
+    domain.registrable().is_some().then_some(domain)
+}
+
+/// Returns the name mail is counted by: hosts of one organisation say no more than its name.
+fn registrable(domain: &Domain) -> &str {
+    domain.registrable().unwrap_or(domain.ascii())
+}
+
+/// Returns what a name is to the trusted list, and the name it is counted by.
+fn standing(snapshot: &Snapshot, domain: &Domain) -> (Standing, String) {
+    if let Some(name) = snapshot.scorer.trusted_name(domain) {
+        return (Standing::Trusted, name.to_owned());
+    }
+    let name = registrable(domain).to_owned();
+    let assessment = snapshot.scorer.assess(domain, &Context::default());
+    match snapshot.policy.thresholds.band(assessment.score) {
+        Band::Clean => (Standing::Other, name),
+        Band::Note | Band::Suspect | Band::Certain => (Standing::Doubtful, name),
+    }
+}
