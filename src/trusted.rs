@@ -162,7 +162,7 @@ impl Preset {
 }
 
 /// Well-known names below suffixes; each counts only where its suffix is trusted.
-const KNOWN_NAMES: &str = include_str!("../presets/known-names.txt");
+pub(crate) const KNOWN_NAMES: &str = include_str!("../presets/known-names.txt");
 
 /// The trusted list as configured, before it is indexed.
 #[derive(Clone, Debug, Default)]

@@ -146,6 +146,8 @@ pub enum Reason {
     Chance,
     /// The domain is a well-known provider itself.
     RealWebmail,
+    /// The domain is well known itself.
+    RealName,
     /// The trusted domain is one that most mail goes to.
     FrequentTarget,
     /// Mail was sent to the domain before.

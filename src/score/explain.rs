@@ -181,6 +181,7 @@ pub(super) fn detail(reason: Reason, typed: &Name<'_>, label: &str, suffix: &str
         Reason::ManyEndings => "the name is used with several endings".to_owned(),
         Reason::Chance => "many domains are trusted, one is near by chance".to_owned(),
         Reason::RealWebmail => "it is a well-known mail provider itself".to_owned(),
+        Reason::RealName => "it is a well-known name itself".to_owned(),
         Reason::FrequentTarget => "much mail goes to that domain".to_owned(),
         Reason::History => "mail was sent to this domain before".to_owned(),
         Reason::Answered => "this domain has written to us before".to_owned(),

@@ -309,6 +309,13 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
             }
             closed(target, reason, length, label.len(), &mut terms);
         }
+        // `rbb-online` and `rp-online`: two edits make another word of a short one.
+        [first, second]
+            if weight_length(meant, first.index) < length
+                && weight_length(meant, second.index) < length =>
+        {
+            return None;
+        }
         [_, _] => {
             let points = if length < w::TWO_EDITS_FROM {
                 w::TWO_EDITS_FREQUENT
@@ -323,7 +330,10 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
     if found.iter().any(|at| changes_number(at.step)) {
         terms.push(Reason::Number, w::NUMBER);
     }
-    if matches!(target.suffix(), "gov" | "us") && other_state(label.as_bytes(), meant.as_bytes()) {
+    let (typed_label, meant_label) = (label.as_bytes(), meant.as_bytes());
+    if matches!(target.suffix(), "gov" | "us")
+        && (other_state(typed_label, meant_label) || other_state_in_front(typed_label, meant_label))
+    {
         terms.push(Reason::StateCode, w::STATE_CODE);
     }
     if target.frequent && length >= w::FREQUENT_FROM {
@@ -341,7 +351,7 @@ fn closed(target: &Target, reason: Reason, length: usize, typed: usize, terms: &
         return;
     }
     if let Some(registry) = words::closed_registry(target.suffix()) {
-        let points = w::closed_registry(registry, reason, typed);
+        let points = w::closed_registry(registry, target.suffix(), reason, typed);
         if points != 0 {
             terms.push(Reason::ClosedRegistry, points);
         }
@@ -428,8 +438,12 @@ fn plural(at: At, meant_len: usize) -> bool {
 }
 
 fn changes_number(step: Step) -> bool {
-    matches!(step, Step::Replaced { typed, meant, .. }
-        if typed.is_ascii_digit() && meant.is_ascii_digit())
+    let digits = |a: u8, b: u8| a.is_ascii_digit() && b.is_ascii_digit();
+    match step {
+        Step::Replaced { typed, meant, .. } => digits(typed, meant),
+        Step::Swapped { first, second } => digits(first, second),
+        _ => false,
+    }
 }
 
 /// Returns whether two labels differ only in the state code at their end.
@@ -444,6 +458,16 @@ fn other_state(a: &[u8], b: &[u8]) -> bool {
         (None, Some(y)) => y == a,
         (None, None) => false,
     }
+}
+
+/// Returns whether two labels differ only in the state code, or `us`, at their front:
+/// `uscourts` and `utcourts`.
+fn other_state_in_front(a: &[u8], b: &[u8]) -> bool {
+    let parts = |label: &[u8]| {
+        let (code, rest) = label.split_at_checked(2)?;
+        (words::is_state(code) || code == b"us").then(|| rest.to_vec())
+    };
+    matches!((parts(a), parts(b)), (Some(x), Some(y)) if x == y && x.len() >= w::STATE_NAME)
 }
 
 /// The same characters with dots or hyphens elsewhere.

@@ -26,7 +26,7 @@ use foldhash::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Domain, DomainError};
-use crate::trusted::{Cover, Preset, TrustedList};
+use crate::trusted::{Cover, KNOWN_NAMES, Preset, TrustedList};
 
 pub use distance::Keyboard;
 pub use evidence::{Assessment, Candidate, Edit, Evidence, Finding, Piece, Reason};
@@ -82,6 +82,8 @@ pub struct Scorer {
     entries: usize,
     suffixes: Vec<Box<str>>,
     webmail: HashSet<Box<str>>,
+    /// Names that are known to be somebody's, whether the site trusts them or not.
+    real: HashSet<&'static str>,
     settings: ScoreSettings,
 }
 
@@ -184,6 +186,7 @@ impl Scorer {
             entries,
             suffixes,
             webmail,
+            real: lines(KNOWN_NAMES).collect(),
             settings,
         }
     }
@@ -364,9 +367,14 @@ impl Scorer {
         };
         let endings = suspicions.iter().filter(|s| ending(s)).count();
         let neighbours = suspicions.iter().filter(|s| slips(s)).count();
-        let real_webmail = domain
-            .registrable()
-            .is_some_and(|registrable| self.webmail.contains(registrable));
+        let registrable = domain.registrable().unwrap_or_default();
+        let real = if self.webmail.contains(registrable) {
+            Some((Reason::RealWebmail, w::REAL_WEBMAIL))
+        } else if self.real.contains(registrable) {
+            Some((Reason::RealName, w::REAL_NAME))
+        } else {
+            None
+        };
         let history = match context.mails_before {
             0 => 0,
             1 => w::HISTORY_ONE,
@@ -387,10 +395,18 @@ impl Scorer {
             );
             let chance = w::chance(self.entries);
             let share = match suspicion.terms.first() {
-                Some((Reason::TwoEdits | Reason::ReplacedLetter, _)) => chance,
+                Some((Reason::TwoEdits, _)) => chance,
                 _ if slips(suspicion) => chance / 2,
                 Some((Reason::OtherCountry, points)) if *points >= w::COUNTRY_ONE => chance / 2,
-                Some((Reason::CountryDropped, _)) => 0,
+                // A long name is hardly two companies'.
+                Some((Reason::CountryDropped, _))
+                    if suspicion.label.len() > w::TWO_COMPANIES_UP_TO =>
+                {
+                    0
+                }
+                Some((Reason::WrongSecondLevel, points)) if *points <= w::SECOND_LEVEL_LEFT => {
+                    chance
+                }
                 _ if ending(suspicion) => chance,
                 _ => 0,
             };
@@ -409,8 +425,8 @@ impl Scorer {
                 let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
                 suspicion.terms.push(Reason::ManyNeighbours, points);
             }
-            if real_webmail && !disguised {
-                suspicion.terms.push(Reason::RealWebmail, w::REAL_WEBMAIL);
+            if let (Some((reason, points)), false) = (real, disguised) {
+                suspicion.terms.push(reason, points);
             }
             // Somebody who imitates a name writes first and waits for the answer.
             if history != 0 && suspicion.is_forgivable() {
@@ -488,9 +504,12 @@ fn last_labels(name: &str, count: usize) -> &str {
 
 /// The domains of the webmail preset: those most mail goes to, and real ones.
 fn webmail() -> impl Iterator<Item = &'static str> {
-    Preset::Webmail
-        .text()
-        .lines()
+    lines(Preset::Webmail.text())
+}
+
+/// The names of a shipped list, one a line, without the reasons.
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
 }

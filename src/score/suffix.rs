@@ -6,7 +6,7 @@
 use super::Reason;
 use super::distance::Keyboard;
 use super::weights as w;
-use super::words::second_level;
+use super::words::{closed_registry, second_level};
 
 /// How one ending was mistaken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,12 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
                 points: w::SECOND_LEVEL_TYPO,
                 near: true,
             }),
+            _ if closed_registry(typed).is_some() && closed_registry(meant).is_some() => {
+                far(Reason::WrongSecondLevel, w::SECOND_LEVEL_CLOSED)
+            }
+            _ if closed_registry(meant).is_some() => {
+                far(Reason::WrongSecondLevel, w::SECOND_LEVEL_LEFT)
+            }
             _ => far(Reason::WrongSecondLevel, w::SECOND_LEVEL_OTHER),
         };
     }
@@ -75,7 +81,8 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
                 .zip(m)
                 .all(|(t, m)| t == m || keyboard.touch(*t, *m))
             && distance == 1;
-        let large = w::LARGE_COUNTRIES.contains(&typed_top);
+        // Companies register their name where they sell; institutions do not.
+        let large = w::LARGE_COUNTRIES.contains(&typed_top) && closed_registry(typed).is_none();
         let points = match (swapped, beside, distance, large) {
             (true, _, _, false) => w::COUNTRY_SWAPPED,
             (true, _, _, true) => w::LARGE_COUNTRY_SWAPPED,

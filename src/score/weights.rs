@@ -8,7 +8,7 @@ use super::words::Registry;
 
 /// Points of one edit by the length of the meant label (index, in characters): short labels
 /// have a real neighbour for almost every edit.
-const ONE_EDIT: [i32; 13] = [0, 0, 12, 52, 58, 68, 76, 82, 88, 88, 88, 88, 91];
+const ONE_EDIT: [i32; 13] = [0, 0, 12, 52, 58, 72, 76, 82, 88, 88, 88, 88, 91];
 
 /// Points of one edit in a label of `length` characters.
 pub(super) fn one_edit(length: usize) -> i32 {
@@ -53,29 +53,50 @@ pub(super) const FIRST_LETTER_MISSING: i32 = 10;
 pub(super) const TELLING: i32 = 6;
 /// Longest label for which that matters.
 pub(super) const TELLING_UP_TO: usize = 5;
-/// Points for an edit of a short label in a registry of institutions, where most short acronyms
-/// are taken, and nobody else can register one. `typed` is the length of the typed label: names
-/// of two letters are few, names of three are dense.
-pub(super) fn closed_registry(registry: Registry, reason: Reason, typed: usize) -> i32 {
+/// Points for an edit of a short label in a registry of institutions, where nobody else can register
+/// a name: the more institutions, the more acronyms are taken. `typed` is the length of the typed
+/// label: names of two letters are few, names of three are dense.
+pub(super) fn closed_registry(
+    registry: Registry,
+    suffix: &str,
+    reason: Reason,
+    typed: usize,
+) -> i32 {
     match (registry, reason) {
         (_, Reason::MissingLetter) if typed <= 2 => CLOSED_TWO_LETTERS,
-        (Registry::Academic, Reason::ReplacedLetter) => ACADEMIC_REPLACED,
-        (Registry::Academic, Reason::SwappedLetters) => ACADEMIC_SWAPPED,
-        (Registry::Academic, Reason::MissingLetter) => ACADEMIC_MISSING,
-        (Registry::Academic, _) => ACADEMIC_EXTRA,
-        (Registry::Authority, Reason::ReplacedLetter) => AUTHORITY_REPLACED,
-        (Registry::Authority, Reason::ExtraLetter) => AUTHORITY_EXTRA,
-        (Registry::Authority, _) => 0,
+        (Registry::Academic, _) if LARGE_ACADEMIC.contains(&suffix) => match reason {
+            Reason::ReplacedLetter => ACADEMIC_REPLACED,
+            Reason::SwappedLetters => ACADEMIC_SWAPPED,
+            Reason::MissingLetter => ACADEMIC_MISSING,
+            _ => ACADEMIC_EXTRA,
+        },
+        (Registry::Academic, Reason::ReplacedLetter) => SMALL_ACADEMIC_REPLACED,
+        (Registry::Academic, Reason::ExtraLetter) => SMALL_ACADEMIC_EXTRA,
+        (Registry::Authority, Reason::ReplacedLetter) if suffix == LARGE_AUTHORITY => {
+            AUTHORITY_REPLACED
+        }
+        (Registry::Authority, Reason::ExtraLetter) if suffix == LARGE_AUTHORITY => AUTHORITY_EXTRA,
+        _ => 0,
     }
 }
 
+/// Registries with the names of more than about 300 institutions of learning.
+const LARGE_ACADEMIC: &[&str] = &[
+    "edu", "edu.cn", "edu.in", "ac.in", "ac.id", "ac.jp", "edu.br", "edu.mx", "edu.ph", "edu.au",
+    "ac.ir", "ac.kr", "ac.uk", "edu.pl",
+];
+/// The only registry of authorities with more than ten thousand names; those of other countries
+/// and of treaty organisations are nearly empty.
+const LARGE_AUTHORITY: &str = "gov";
 const CLOSED_TWO_LETTERS: i32 = 0;
 const ACADEMIC_REPLACED: i32 = -14;
-const ACADEMIC_SWAPPED: i32 = -8;
+const ACADEMIC_SWAPPED: i32 = -10;
 const ACADEMIC_MISSING: i32 = -15;
 const ACADEMIC_EXTRA: i32 = -10;
+const SMALL_ACADEMIC_REPLACED: i32 = -8;
+const SMALL_ACADEMIC_EXTRA: i32 = -4;
 const AUTHORITY_REPLACED: i32 = -8;
-const AUTHORITY_EXTRA: i32 = -10;
+const AUTHORITY_EXTRA: i32 = -4;
 
 /// Longest label for which that matters.
 pub(super) const CLOSED_REGISTRY_UP_TO: usize = 6;
@@ -96,6 +117,11 @@ pub(super) const SUFFIX_TO_COMMON: i32 = 40;
 pub(super) const SECOND_LEVEL_TYPO: i32 = 82;
 pub(super) const SECOND_LEVEL_SAME_KIND: i32 = 72;
 pub(super) const SECOND_LEVEL_OTHER: i32 = 62;
+/// From a closed registry to an open one: companies carry the names of places and subjects.
+pub(super) const SECOND_LEVEL_LEFT: i32 = 58;
+/// From one closed registry to another of the same country: only institutions have names there,
+/// and `birmingham.gov.uk` is the city, not the university.
+pub(super) const SECOND_LEVEL_CLOSED: i32 = 46;
 pub(super) const SECOND_LEVEL_DROPPED: i32 = 62;
 pub(super) const SECOND_LEVEL_ADDED: i32 = 50;
 /// One edit that leads to a country where few have a name of their own.
@@ -191,10 +217,14 @@ pub(super) const PLURAL: i32 = -18;
 /// Shortest label that may be a word with a plural.
 pub(super) const PLURAL_FROM: usize = 5;
 pub(super) const STATE_CODE: i32 = -50;
+/// Shortest name behind a state code in front.
+pub(super) const STATE_NAME: usize = 4;
 pub(super) const NUMBER: i32 = -25;
 pub(super) const NEIGHBOURS: i32 = -15;
 pub(super) const NEIGHBOURS_MOST: i32 = -45;
 pub(super) const REAL_WEBMAIL: i32 = -70;
+/// The typed name is one that is known to be somebody's.
+pub(super) const REAL_NAME: i32 = -40;
 /// For every further ending of the same label that is trusted: the name is used in many countries.
 pub(super) const MANY_ENDINGS: i32 = -8;
 pub(super) const MANY_ENDINGS_MOST: i32 = -32;
@@ -202,6 +232,8 @@ pub(super) const MANY_ENDINGS_MOST: i32 = -32;
 const CHANCE_FROM: usize = 500;
 /// Tenths of a point for every doubling beyond that.
 const CHANCE_TENTHS: i32 = 25;
+/// Longest label for which `example.com` is somebody else than `example.com.au` by chance.
+pub(super) const TWO_COMPANIES_UP_TO: usize = 7;
 const CHANCE_MOST: i32 = 30;
 
 /// Points for the chance that one of so many trusted names is near by accident.
