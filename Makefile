@@ -4,6 +4,10 @@
 # Errors of the tests say what went wrong; where in the harness they arose is noise.
 export RUST_LIB_BACKTRACE ?= 0
 
+# One more build for all features: crash points, and the adapter for libmilter beside the usual one.
+EXTRA := fault-injection,libmilter
+EXTRA_TESTS := --test crash --test crash_matrix --test libmilter --test postfix --test sendmail
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
@@ -18,10 +22,10 @@ demo: ## a private Postfix with straymail in front, a few mails, and what became
 test: lint ## everything CI runs: lints, all tests (real Postfix included), the shipped configuration
 	@if cargo nextest --version >/dev/null 2>&1; then set -ex; \
 	    cargo nextest run; \
-	    cargo nextest run --features fault-injection --test crash --test crash_matrix; \
+	    cargo nextest run --features $(EXTRA) $(EXTRA_TESTS); \
 	else set -ex; \
 	    cargo test -- --nocapture; \
-	    cargo test --features fault-injection --test crash --test crash_matrix -- --nocapture; \
+	    cargo test --features $(EXTRA) $(EXTRA_TESTS) -- --nocapture; \
 	fi
 	cargo test --quiet --doc
 	cargo run --quiet --bin straymail -- check-config --config milter.yaml
@@ -30,7 +34,7 @@ lint:
 	@.ci/setup
 	@if cargo fmt --version >/dev/null 2>&1; then set -x; cargo fmt --check; \
 	    else echo "skipped: cargo fmt is not installed (rustup component add rustfmt)"; fi
-	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --all-targets --features fault-injection -- -D warnings; \
+	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --all-targets --features $(EXTRA) -- -D warnings; \
 	    else echo "skipped: cargo clippy is not installed (rustup component add clippy)"; fi
 
 quality: ## recall, false alarms and suggestions on a folder of labelled cases (DATA=path)

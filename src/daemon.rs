@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
 use crate::milter::listener::ListenerSettings;
+#[cfg(feature = "libmilter")]
+use crate::milter::vendor::{self, Vendor};
 use crate::milter::{Milter, MilterSettings};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
 use crate::review::{Review, ReviewSettings};
@@ -63,6 +65,17 @@ pub enum Duty {
     Both,
 }
 
+/// Which library speaks the milter protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// indymilter, with listeners of our own.
+    Indymilter,
+    /// The system's libmilter, under the limits of `docs/libmilter.md`: SIGHUP stops it like
+    /// SIGTERM, and SIGUSR1 reloads.
+    #[cfg(feature = "libmilter")]
+    Libmilter,
+}
+
 /// Runs until it is told to stop.
 ///
 /// `path` is where `config` was read from and where a reload reads it again; without one, the
@@ -70,7 +83,16 @@ pub enum Duty {
 ///
 /// # Errors
 /// What keeps the daemon from starting: a socket, the quarantine, a template, the runtime.
-pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()> {
+pub fn run(
+    path: Option<&Path>,
+    config: Config,
+    duty: Duty,
+    library: Library,
+) -> anyhow::Result<()> {
+    #[cfg(feature = "libmilter")]
+    if library == Library::Libmilter {
+        vendor::block_signals()?;
+    }
     let log = logging::logger(&config.log);
     log_panics(log.clone());
     let (fixed, snapshot) = parts(config, &log);
@@ -112,7 +134,7 @@ pub fn run(path: Option<&Path>, config: Config, duty: Duty) -> anyhow::Result<()
         fixed,
         Arc::new(service),
         tokens,
-        milter,
+        milter.then_some(library),
         worker,
     ))
 }
@@ -122,21 +144,30 @@ async fn serve(
     fixed: Fixed,
     service: Arc<Service>,
     tokens: Arc<Tokens>,
-    milter: bool,
+    milter: Option<Library>,
     worker: Option<Arc<Worker>>,
 ) -> anyhow::Result<()> {
     let log = service.log().clone();
     // Before READY: a reload or stop right after it must find its handler.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let hangup = signal(SignalKind::hangup())?;
-    let judges = milter;
-    let listeners = if judges {
-        fixed.listeners.as_slice()
-    } else {
-        &[]
+    let reload = signal(match milter {
+        #[cfg(feature = "libmilter")]
+        Some(Library::Libmilter) => SignalKind::user_defined1(),
+        Some(Library::Indymilter) | None => SignalKind::hangup(),
+    })?;
+    let judges = milter.is_some();
+    let milter = match milter {
+        #[cfg(feature = "libmilter")]
+        Some(Library::Libmilter) => {
+            let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
+            Serving::Theirs(Vendor::open(wanted, fixed.limits, service).await?)
+        }
+        Some(Library::Indymilter) => {
+            Serving::Ours(Milter::open(&fixed.listeners, fixed.limits, &log)?)
+        }
+        None => Serving::Ours(Milter::open(&[], fixed.limits, &log)?),
     };
-    let milter = Milter::open(listeners, fixed.limits, &log)?;
     // The pages belong to the worker: mail must not depend on them.
     let review = match (&fixed.review.listen, &worker) {
         (Some(_), Some(_)) => {
@@ -147,14 +178,20 @@ async fn serve(
         }
         _ => None,
     };
-    event::started(&log, milter.addresses());
+    match &milter {
+        Serving::Ours(milter) => event::started(&log, milter.addresses()),
+        #[cfg(feature = "libmilter")]
+        Serving::Theirs(vendor) => event::started(&log, std::iter::once(vendor.address())),
+    }
     notify(&[NotifyState::Ready]);
 
-    let reloads = tokio::spawn(reload_on(hangup, path, fixed, Arc::clone(&service)));
+    let reloads = tokio::spawn(reload_on(reload, path, fixed, Arc::clone(&service)));
     let (stop, mut stopped) = watch::channel(0_u32);
     let mut cut = stop.subscribe();
     let working = worker.map(|worker| tokio::spawn(work(worker, log.clone(), stop.subscribe())));
     let learns = judges.then(|| tokio::spawn(learn(Arc::clone(&service), stop.subscribe())));
+    #[cfg(feature = "libmilter")]
+    let ended = stop.clone();
     let mut leave = stop.subscribe();
     let pages = review.map(|review| {
         tokio::spawn(review.serve(async move {
@@ -179,7 +216,17 @@ async fn serve(
     let cut = async {
         let _ = cut.wait_for(|count| *count >= 2).await;
     };
-    let cut_off = milter.serve(Arc::clone(&service), stopping, cut).await;
+    let cut_off: anyhow::Result<usize> = match milter {
+        Serving::Ours(milter) => Ok(milter.serve(Arc::clone(&service), stopping, cut).await),
+        #[cfg(feature = "libmilter")]
+        Serving::Theirs(vendor) => {
+            // The library has taken the signal.
+            let served = vendor.wait().await;
+            ended.send_modify(|count| *count += 1);
+            stopping.await;
+            served.map_err(Into::into)
+        }
+    };
     reloads.abort();
     if let Some(working) = working {
         // It ends by itself after what it is doing; a delivery is not cut in two.
@@ -194,8 +241,15 @@ async fn serve(
         write_learned(&service);
     }
     stops.abort();
-    event::stopped(&log, &service.counters.read(), cut_off);
+    event::stopped(&log, &service.counters.read(), cut_off?);
     Ok(())
+}
+
+/// Who speaks with the MTA.
+enum Serving {
+    Ours(Milter),
+    #[cfg(feature = "libmilter")]
+    Theirs(Vendor),
 }
 
 /// Lets the worker do what is due, every second, until the first stop.
@@ -331,14 +385,14 @@ fn report_recovery(log: &Logger, recovery: &Recovery) {
     }
 }
 
-/// Reloads on every SIGHUP.
+/// Reloads on every SIGHUP (SIGUSR1 with libmilter).
 async fn reload_on(
-    mut hangup: Signal,
+    mut asked: Signal,
     path: Option<PathBuf>,
     running: Fixed,
     service: Arc<Service>,
 ) {
-    while hangup.recv().await.is_some() {
+    while asked.recv().await.is_some() {
         let Some(path) = path.clone() else {
             event::nothing_to_reload(service.log());
             continue;

@@ -1,11 +1,16 @@
 //! The milter edge: bytes of the MTA in, session events out. The only place that names
-//! indymilter.
+//! indymilter; the feature `libmilter` adds a second adapter beside it.
 //!
 //! The callbacks convert and nothing else. What the library leaves open is closed here: a
 //! panic ends in a tempfail for its own session, stopping waits for the open sessions, and
 //! only steps and actions that the MTA offers are asked for.
 
+mod guarded;
+#[cfg(feature = "libmilter")]
+mod libmilter;
 pub mod listener;
+#[cfg(feature = "libmilter")]
+pub mod vendor;
 
 use std::ffi::{CStr, CString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +30,9 @@ use crate::policy::Role;
 use crate::reply::Reply;
 use crate::service::Service;
 use crate::service::conversation::{Conversation, Outcome, RcptStep};
-use crate::session::{Answer, Change, Client, Mail, Rcpt};
+use crate::session::{Answer, Change, Mail, Rcpt};
 
+use guarded::{Edge, Guarded, client, path_and_args};
 use listener::{ListenError, Listener, ListenerSettings};
 
 /// Pause between two signs of life while a message is stored; MTAs wait 300 s for the answer
@@ -144,72 +150,20 @@ impl Milter {
 
 /// What the library keeps for one connection.
 struct Connection {
-    state: State,
+    guarded: Guarded,
     /// What was agreed on at negotiation.
     steps: ProtoOpts,
     actions: Actions,
 }
 
-enum State {
-    /// No CONNECT or MAIL so far.
-    New,
-    Open(Box<Conversation>),
-    /// A callback panicked: everything else is tempfailed.
-    Broken,
-}
-
-/// The service and role of a listener, and what its callbacks have in common.
-#[derive(Clone)]
-struct Edge {
-    service: Arc<Service>,
-    role: Role,
-}
-
-impl Edge {
-    fn conversation(&self) -> Box<Conversation> {
-        Box::new(Conversation::new(Arc::clone(&self.service), self.role))
-    }
-
-    /// Takes the conversation out of the connection; it is put back by [`Edge::keep`], so that
-    /// a panic in between leaves the connection broken.
-    fn take(&self, data: &mut Option<Connection>) -> Option<Box<Conversation>> {
-        let connection = data.get_or_insert_with(|| Connection {
-            state: State::New,
-            steps: ProtoOpts::empty(),
-            actions: Actions::empty(),
-        });
-        match std::mem::replace(&mut connection.state, State::Broken) {
-            State::New => Some(self.conversation()),
-            State::Open(conversation) => Some(conversation),
-            State::Broken => None,
-        }
-    }
-
-    /// Calls `f` on the conversation. `None` when it panicked, now or earlier.
-    fn with<R>(
-        &self,
-        data: &mut Option<Connection>,
-        f: impl FnOnce(&mut Conversation) -> R,
-    ) -> Option<R> {
-        let mut conversation = self.take(data)?;
-        let result = catch_unwind(AssertUnwindSafe(|| f(&mut conversation)));
-        match result {
-            Ok(result) => {
-                keep(data, conversation);
-                Some(result)
-            }
-            Err(_) => {
-                event::panicked(self.service.log(), conversation.id());
-                None
-            }
-        }
-    }
-}
-
-fn keep(data: &mut Option<Connection>, conversation: Box<Conversation>) {
-    if let Some(connection) = data {
-        connection.state = State::Open(conversation);
-    }
+/// The conversation of a connection; one without negotiation has agreed on nothing.
+fn guarded(data: &mut Option<Connection>) -> &mut Guarded {
+    let connection = data.get_or_insert_with(|| Connection {
+        guarded: Guarded::New,
+        steps: ProtoOpts::empty(),
+        actions: Actions::empty(),
+    });
+    &mut connection.guarded
 }
 
 /// Returns `Noreply` where the MTA agreed not to wait for an answer to this step.
@@ -240,9 +194,13 @@ fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
             Box::pin(async move { negotiate(context, actions, steps) })
         })
         .on_connect(on!(|edge, context, name, socket| {
-            let client = client(name, socket);
+            let address = match socket {
+                SocketInfo::Inet(address) => Some(address),
+                SocketInfo::Unix(_) | SocketInfo::Unknown => None,
+            };
+            let client = client(&name, address);
             let version = value(&context.macros, c"v").map(<[u8]>::to_vec);
-            edge.with(&mut context.data, |conversation| {
+            edge.with(guarded(&mut context.data), |conversation| {
                 // A connection that is used again (SMFIC_QUIT_NC) is a new conversation.
                 *conversation = *edge.conversation();
                 conversation.mta(version.as_deref());
@@ -251,41 +209,44 @@ fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
             unanswered(&context.data, ProtoOpts::NOREPLY_CONNECT)
         }))
         .on_mail(on!(|edge, context, args| {
-            let (path, args) = path_and_args(&args);
+            let (path, args) = path_and_args(args.iter().map(CString::as_c_str));
             let mail = Mail {
                 path,
                 args: &args,
                 login: value(&context.macros, c"{auth_authen}"),
                 queue_id: value(&context.macros, c"i"),
             };
-            match edge.with(&mut context.data, |conversation| conversation.mail(mail)) {
+            match edge.with(guarded(&mut context.data), |conversation| {
+                conversation.mail(mail)
+            }) {
                 Some(()) => Status::Continue,
                 None => Status::Tempfail,
             }
         }))
         .on_rcpt(on!(|edge, context, args| {
-            let (path, args) = path_and_args(&args);
+            let (path, args) = path_and_args(args.iter().map(CString::as_c_str));
             let rcpt = Rcpt {
                 path,
                 args: &args,
                 rewritten: value(&context.macros, c"{rcpt_addr}"),
                 queue_id: value(&context.macros, c"i"),
             };
-            let answer = edge.with(&mut context.data, |conversation| {
-                match conversation.rcpt(rcpt) {
+            let answer = edge.with(
+                guarded(&mut context.data),
+                |conversation| match conversation.rcpt(rcpt) {
                     RcptStep::Answered(answer) => answer,
                     RcptStep::Evidence(recipient, assessment) => {
                         tokio::task::block_in_place(|| conversation.settle(*recipient, assessment))
                     }
-                }
-            });
+                },
+            );
             status(answer, &mut context.reply)
         }))
         .on_header(on!(|edge, context, name, header| {
             let leading_space =
                 (context.data.as_ref()).is_some_and(|c| c.steps.contains(ProtoOpts::LEADING_SPACE));
             let header = header.to_bytes();
-            edge.with(&mut context.data, |conversation| {
+            edge.with(guarded(&mut context.data), |conversation| {
                 if leading_space {
                     conversation.header(name.to_bytes(), header);
                 } else {
@@ -295,16 +256,17 @@ fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
             unanswered(&context.data, ProtoOpts::NOREPLY_HEADER)
         }))
         .on_eoh(on!(|edge, context| {
-            edge.with(&mut context.data, Conversation::end_of_header);
+            edge.with(guarded(&mut context.data), Conversation::end_of_header);
             unanswered(&context.data, ProtoOpts::NOREPLY_EOH)
         }))
         .on_body(on!(|edge, context, chunk| {
-            let answer = edge.with(&mut context.data, |conversation| {
-                match conversation.holds() {
+            let answer = edge.with(
+                guarded(&mut context.data),
+                |conversation| match conversation.holds() {
                     true => tokio::task::block_in_place(|| conversation.body(&chunk)),
                     false => conversation.body(&chunk),
-                }
-            });
+                },
+            );
             let may_skip =
                 (context.data.as_ref()).is_some_and(|c| c.steps.contains(ProtoOpts::SKIP));
             match answer {
@@ -314,7 +276,7 @@ fn callbacks(service: &Arc<Service>, role: Role) -> Callbacks<Connection> {
         }))
         .on_eom(on!(|edge, context| end_of_message(&edge, context).await))
         .on_abort(on!(|edge, context| {
-            edge.with(&mut context.data, Conversation::abort);
+            edge.with(guarded(&mut context.data), Conversation::abort);
             Status::Continue
         }))
 }
@@ -333,7 +295,7 @@ fn negotiate(
         | ProtoOpts::NOREPLY_HEADER
         | ProtoOpts::NOREPLY_EOH;
     let connection = Connection {
-        state: State::New,
+        guarded: Guarded::New,
         steps: wanted_steps & steps,
         actions: wanted_actions & actions,
     };
@@ -355,7 +317,7 @@ async fn end_of_message(edge: &Edge, context: &mut EomContext<Connection>) -> St
     let can_hold =
         (context.data.as_ref()).is_some_and(|c| c.actions.contains(Actions::DELETE_RCPT));
     let queue_id = value(&context.macros, c"i").map(<[u8]>::to_vec);
-    let Some(mut conversation) = edge.take(&mut context.data) else {
+    let Some(mut conversation) = edge.take(guarded(&mut context.data)) else {
         return Status::Tempfail;
     };
     let (id, holds) = (conversation.id().to_owned(), conversation.holds());
@@ -382,7 +344,7 @@ async fn end_of_message(edge: &Edge, context: &mut EomContext<Connection>) -> St
         event::panicked(edge.service.log(), &id);
         return Status::Tempfail;
     };
-    keep(&mut context.data, conversation);
+    *guarded(&mut context.data) = Guarded::Open(conversation);
     let Outcome { changes, answer } = outcome;
     for change in changes {
         if let Err(error) = make(context, &change).await {
@@ -428,24 +390,6 @@ fn c_string(bytes: &[u8]) -> CString {
         .take_while(|byte| *byte != 0)
         .collect();
     CString::new(text).unwrap_or_default()
-}
-
-fn client(name: CString, socket: SocketInfo) -> Client {
-    let (ip, port) = match socket {
-        SocketInfo::Inet(address) => (Some(address.ip()), address.port()),
-        // A UNIX client is a program on this host; its port says nothing.
-        SocketInfo::Unix(_) | SocketInfo::Unknown => (None, u16::MAX),
-    };
-    Client {
-        name: name.into_bytes(),
-        ip,
-        port,
-    }
-}
-
-fn path_and_args(args: &[CString]) -> (&[u8], Vec<&[u8]>) {
-    let mut args = args.iter().map(|arg| arg.to_bytes());
-    (args.next().unwrap_or_default(), args.collect())
 }
 
 fn value<'m>(macros: &'m Macros, name: &CStr) -> Option<&'m [u8]> {

@@ -9,7 +9,7 @@
 mod support;
 
 use anyhow::{Context, Result, ensure};
-use support::daemon::{self, Daemon, Settings};
+use support::daemon::{self, Daemon, Library, Settings};
 use support::milter_client::MilterClient;
 use support::postfix::{Options, Postfix};
 use support::smtp_client::{SmtpClient, Transaction};
@@ -169,9 +169,12 @@ fn no_crash_of_a_release_loses_the_message_and_one_costs_at_most_one_duplicate()
 /// A panic is a bug of ours: its session is deferred, the others and the daemon go on.
 #[test]
 fn a_panic_defers_its_own_session_and_no_other() -> Result<()> {
-    for (point, ends_at_rcpt) in [("rcpt:panic", true), ("eom-before-store:panic", false)] {
+    let points = [("rcpt:panic", true), ("eom-before-store:panic", false)];
+    let cells = (Library::ALL.iter()).flat_map(|library| points.map(|point| (*library, point)));
+    for (library, (point, ends_at_rcpt)) in cells {
         let directory = tempfile::tempdir()?;
         let mut settings = Settings::in_directory(directory.path())
+            .on(library)
             .with(serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}}));
         settings.fault = Some(point.to_owned());
         let daemon = Daemon::start(&settings)?;

@@ -45,6 +45,9 @@ const ALLOWED: &[(&str, &[&str])] = &[("cli", &["config", "daemon"])];
 /// A crate and the only file or folder below `src` that may name it.
 const OWNED: &[(&str, &str)] = &[
     ("indymilter", "milter"),
+    // Where it is named; the module of this name is `crate::milter`.
+    ("use milter", "milter/libmilter.rs"),
+    ("nix", "milter/vendor.rs"),
     ("granit_parser", "config/yaml.rs"),
     ("serde_saphyr", "nowhere"),
     ("rusqlite", "store"),
@@ -310,6 +313,91 @@ fn every_module_imports_only_what_its_layer_may() {
     assert_eq!(violations(&sources), Vec::<String>::new());
 }
 
+/// What keeps the dangers of the crate `milter` out (docs/libmilter.md), seen in the source.
+fn broken_rules(adapter: &str, serving: &str, daemon: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rule = |kept: bool, what: &str| {
+        if !kept {
+            found.push(what.to_owned());
+        }
+    };
+    let handlers: Vec<&str> = (adapter.split("\n#[on_").skip(1))
+        .filter_map(|rest| rest.split_once("fn ")?.1.split_once(" {\n"))
+        .map(|(head, _)| head)
+        .collect();
+    rule(handlers.len() == 10, "a handler is not seen, or new");
+    for head in &handlers {
+        let (arguments, returned) = head.rsplit_once(" -> ").unwrap_or((head, ""));
+        let status = returned == "Status" || returned == "(Status, Actions, ProtocolOpts)";
+        rule(status, &format!("a handler returns {returned}: {head}"));
+        let text = arguments.contains("&str") || arguments.contains("String");
+        rule(!text, &format!("a handler takes text: {head}"));
+    }
+    rule(!adapter.contains("Result<Status"), "a Result of a Status");
+    let bodies = adapter.split("\n#[on_").skip(1);
+    for body in bodies.filter_map(|rest| rest.split("\n}\n").next()) {
+        let caught = body.contains("with(&mut context") || body.contains("catch_unwind");
+        let asked = body.starts_with("negotiate");
+        rule(caught || asked, &format!("a panic is not caught: {body}"));
+    }
+    rule(!adapter.contains("Status::Accept"), "an early accept");
+    rule(
+        adapter.contains("remove_socket(true)"),
+        "the socket file stays",
+    );
+    let signals = ["SIGTERM", "SIGINT", "SIGHUP", "thread_block"];
+    rule(
+        signals.iter().all(|s| serving.contains(s)),
+        "a signal is not blocked",
+    );
+    let start = daemon
+        .split_once("pub fn run(")
+        .map_or("", |(_, rest)| rest);
+    let blocked = start.find("block_signals()");
+    let first = start.find("logging::logger");
+    rule(
+        blocked.is_some() && blocked < first,
+        "threads before signals",
+    );
+    rule(
+        daemon.contains("SignalKind::user_defined1()"),
+        "reload is not SIGUSR1",
+    );
+    found
+}
+
+#[test]
+fn the_libmilter_adapter_keeps_its_rules() {
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    let adapter = read("src/milter/libmilter.rs");
+    let (serving, daemon) = (read("src/milter/vendor.rs"), read("src/daemon.rs"));
+    assert_eq!(
+        broken_rules(&adapter, &serving, &daemon),
+        Vec::<String>::new()
+    );
+    for (good, bad) in [
+        (
+            "args: Vec<&CStr>) -> Status",
+            "args: Vec<&CStr>) -> milter::Result<Status>",
+        ),
+        ("args: Vec<&CStr>)", "args: Vec<&str>)"),
+        (
+            "Some(Answer::Continue) => Status::Continue",
+            "_ => Status::Accept",
+        ),
+        (
+            "let _ = catch_unwind(AssertUnwindSafe(|| context.data.take()));",
+            "drop(context.data.take());",
+        ),
+    ] {
+        let broken = adapter.replace(good, bad);
+        assert!(
+            !broken_rules(&broken, &serving, &daemon).is_empty(),
+            "{bad}"
+        );
+    }
+}
+
 #[test]
 fn a_violation_is_caught_however_it_is_written() {
     let broken = [
@@ -323,6 +411,7 @@ fn a_violation_is_caught_however_it_is_written() {
         ("milter.rs", "use crate::store::Store;"),
         ("store.rs", "use crate::service::Service;"),
         ("service.rs", "use indymilter::Status;"),
+        ("daemon.rs", "use milter::Status;"),
         ("score/index.rs", "let now = std::time::Instant::now();"),
         ("reply.rs", "use slog::info;"),
         ("novel.rs", "//! A module nobody gave a layer."),

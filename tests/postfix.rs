@@ -1,4 +1,5 @@
-//! straymail at a real Postfix: every dialog of `tests/dialogs`.
+//! straymail at a real Postfix: every dialog of `tests/dialogs`, with the feature `libmilter` on
+//! both adapters.
 
 mod support;
 
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use support::daemon::{Daemon, Settings};
+use support::daemon::{Daemon, Library, Settings};
 use support::postfix::{Options, Postfix, Sendmail};
 use support::smtp_client::SmtpClient;
 
@@ -38,7 +39,7 @@ fn private_postfix_delivers_to_the_sink() -> Result<()> {
     Ok(())
 }
 
-/// Plays the dialogs of one group.
+/// Plays the dialogs of one group, on each milter library of this build.
 fn dialogs(group: &str, sendmail: Sendmail) -> Result<()> {
     if let Some(why) = support::why_no_postfix() {
         println!("skipped: {why}");
@@ -49,7 +50,10 @@ fn dialogs(group: &str, sendmail: Sendmail) -> Result<()> {
         ..Options::default()
     })?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs");
-    support::dialog::run_all(&root.join(group), &postfix)
+    for library in Library::ALL {
+        support::dialog::run_all(&root.join(group), &postfix, *library)?;
+    }
+    Ok(())
 }
 
 /// Every way of writing a recipient: the held one gets no copy, the other exactly one.

@@ -5,6 +5,7 @@ mod support;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use support::daemon::Library;
 use support::mta::Mta;
 use support::sendmail::{Options, Sendmail, why_not};
 use support::smtp_client::SmtpClient;
@@ -45,7 +46,10 @@ fn dialogs(group: &str) -> Result<()> {
     }
     let sendmail = Sendmail::start(&Options::default())?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs");
-    support::dialog::run_all(&root.join(group), &sendmail)
+    for library in Library::ALL {
+        support::dialog::run_all(&root.join(group), &sendmail, *library)?;
+    }
+    Ok(())
 }
 
 /// Every way of writing a recipient: the held one gets no copy, the other exactly one.

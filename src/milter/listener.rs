@@ -236,7 +236,7 @@ impl Listener {
     }
 }
 
-fn gid(socket: &Path, group: &str) -> Result<u32, ListenError> {
+pub(super) fn gid(socket: &Path, group: &str) -> Result<u32, ListenError> {
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     (groups.lines())
         .filter_map(|line| line.split_once(':'))

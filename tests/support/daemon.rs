@@ -29,6 +29,26 @@ pub(crate) struct Settings {
     pub(crate) fault: Option<String>,
     /// The most file descriptors it may have open; as many as we, if absent.
     pub(crate) descriptors: Option<u32>,
+    /// The milter library it is to serve with.
+    pub(crate) library: Library,
+}
+
+/// A milter library, that is one of the two adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    /// The default.
+    Indymilter,
+    /// The system's; in builds with the feature `libmilter`. It serves one listener in a process,
+    /// so that the daemon is as many processes as it has listeners.
+    Libmilter,
+}
+
+impl Library {
+    /// Those of this build: what holds for one must hold for each.
+    pub(crate) const ALL: &[Library] = match cfg!(feature = "libmilter") {
+        true => &[Library::Indymilter, Library::Libmilter],
+        false => &[Library::Indymilter],
+    };
 }
 
 impl Settings {
@@ -87,7 +107,14 @@ impl Settings {
             }),
             fault: None,
             descriptors: None,
+            library: Library::Indymilter,
         }
+    }
+
+    /// Serves with this library.
+    pub(crate) fn on(mut self, library: Library) -> Settings {
+        self.library = library;
+        self
     }
 
     /// Lays `changes` over the configuration; a list replaces a list.
@@ -106,7 +133,53 @@ impl Settings {
         fs::create_dir_all(self.directory.join("store"))?;
         let text = serde_json::to_string_pretty(&self.config)?;
         fs::write(self.config_path(), text)?;
+        for (number, path) in self.processes().iter().enumerate() {
+            let mut config = self.config.clone();
+            config["listeners"] = json!([self.config["listeners"][number]]);
+            fs::write(path, serde_json::to_string_pretty(&config)?)?;
+        }
         Ok(())
+    }
+
+    /// The configurations of the processes where there is one for each listener.
+    fn processes(&self) -> Vec<PathBuf> {
+        let listeners = match self.library {
+            Library::Indymilter => 0,
+            Library::Libmilter => self.config["listeners"].as_array().map_or(0, Vec::len),
+        };
+        (0..listeners)
+            .map(|number| self.directory.join(format!("listener-{number}.yaml")))
+            .collect()
+    }
+
+    /// The command that starts a daemon with this configuration.
+    fn start(&self, duty: &str, config: &Path) -> Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.join("log"))?;
+        let mut command = match self.descriptors {
+            None => Command::new(&self.program),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+                shell.arg(&self.program);
+                shell
+            }
+        };
+        command.arg(duty).arg("--config").arg(config);
+        if self.library == Library::Libmilter {
+            command.args(["--library", "libmilter"]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .env_remove("STRAYMAIL_FAULT");
+        if let Some(fault) = &self.fault {
+            command.env("STRAYMAIL_FAULT", fault);
+        }
+        (command.spawn()).with_context(|| format!("cannot start {}", self.program.display()))
     }
 
     fn sockets(&self) -> Vec<String> {
@@ -146,6 +219,8 @@ fn program() -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
+    /// The processes of further listeners.
+    others: Vec<(Child, Guard)>,
     settings: Settings,
     _guard: Guard,
 }
@@ -201,39 +276,21 @@ impl Daemon {
     /// Starts the daemon without waiting.
     pub(crate) fn spawn(settings: &Settings) -> Result<Daemon> {
         settings.write()?;
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(settings.directory.join("log"))?;
-        let mut command = match settings.descriptors {
-            None => Command::new(&settings.program),
-            Some(limit) => {
-                let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
-                shell.arg(&settings.program);
-                shell
-            }
-        };
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(settings.config_path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .env_remove("STRAYMAIL_FAULT");
-        if let Some(fault) = &settings.fault {
-            command.env("STRAYMAIL_FAULT", fault);
-        }
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", settings.program.display()))?;
-        let guard = Guard::new(&format!("kill -KILL {}", child.id()))?;
-        Ok(Daemon {
+        let processes = settings.processes();
+        let first = processes.first().cloned();
+        let child = settings.start("run", &first.unwrap_or(settings.config_path()))?;
+        let mut daemon = Daemon {
+            _guard: Guard::new(&format!("kill -KILL {}", child.id()))?,
             child,
+            others: Vec::new(),
             settings: settings.clone(),
-            _guard: guard,
-        })
+        };
+        for config in processes.iter().skip(1) {
+            let other = settings.start("milter", config)?;
+            let guard = Guard::new(&format!("kill -KILL {}", other.id()))?;
+            daemon.others.push((other, guard));
+        }
+        Ok(daemon)
     }
 
     /// Everything it has logged, over all its starts in this directory.
@@ -254,8 +311,10 @@ impl Daemon {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("no process id")?, signal)?;
+        for child in std::iter::once(&self.child).chain(self.others.iter().map(|o| &o.0)) {
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            kill_process(pid.context("no process id")?, signal)?;
+        }
         Ok(())
     }
 
@@ -264,10 +323,23 @@ impl Daemon {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end.
+    /// Waits for its end; an end that was no success comes before one that was.
     pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
-        let child = &mut self.child;
-        wait_for("straymail to end", || Ok(child.try_wait()?))
+        let others = self.others.iter_mut().map(|other| &mut other.0);
+        let mut ends = Vec::new();
+        for child in std::iter::once(&mut self.child).chain(others) {
+            ends.push(wait_for("straymail to end", || {
+                if self.settings.library == Library::Libmilter {
+                    // It looks every 5 s whether it is to stop, and whenever somebody knocks.
+                    self.settings.sockets().iter().for_each(|socket| {
+                        let _ = connects(socket);
+                    });
+                }
+                Ok(child.try_wait()?)
+            })?);
+        }
+        ends.sort_by_key(ExitStatus::success);
+        ends.first().copied().context("no process")
     }
 
     /// Stops it like an init system does and expects a clean end.
@@ -336,8 +408,12 @@ impl Drop for Daemon {
         if std::thread::panicking() {
             eprintln!("--- straymail\n{}", self.log());
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in
+            std::iter::once(&mut self.child).chain(self.others.iter_mut().map(|o| &mut o.0))
+        {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

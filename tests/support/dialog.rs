@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::PATIENCE;
-use super::daemon::{Daemon, Settings};
+use super::daemon::{Daemon, Library, Settings};
 use super::mta::Mta;
 use super::pattern::{fits, occurs};
 use super::sink::Delivery;
@@ -137,7 +137,7 @@ const KEYWORDS: [&str; 25] = [
 /// Runs every `*.dialog` file of `directory` and reports all that fail, not only the first.
 ///
 /// `DIALOG=name` runs the files whose name contains it.
-pub(crate) fn run_all(directory: &Path, mta: &dyn Mta) -> Result<()> {
+pub(crate) fn run_all(directory: &Path, mta: &dyn Mta, library: Library) -> Result<()> {
     let only = std::env::var("DIALOG").unwrap_or_default();
     let mut files: Vec<_> = fs::read_dir(directory)
         .with_context(|| directory.display().to_string())?
@@ -157,7 +157,7 @@ pub(crate) fn run_all(directory: &Path, mta: &dyn Mta) -> Result<()> {
         let dialog = Dialog::parse(&text, mta.name());
         let outcome = dialog.and_then(|dialog| match dialog.skipped() {
             Some(why) => Ok(Some(why.to_owned())),
-            None => Run::play(&dialog, mta).map(|()| None),
+            None => Run::play(&dialog, mta, library).map(|()| None),
         });
         match outcome {
             Ok(None) => println!("ok      {name}"),
@@ -169,7 +169,10 @@ pub(crate) fn run_all(directory: &Path, mta: &dyn Mta) -> Result<()> {
         }
         count += 1;
     }
-    println!("{count} dialogs from {}", directory.display());
+    println!(
+        "{count} dialogs from {} on {library:?}",
+        directory.display()
+    );
     ensure!(failures.is_empty(), "{failures}");
     Ok(())
 }
@@ -195,8 +198,10 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn play(dialog: &Dialog, mta: &'a dyn Mta) -> Result<()> {
-        let settings = Settings::for_mta(mta).with(dialog.config.clone());
+    fn play(dialog: &Dialog, mta: &'a dyn Mta, library: Library) -> Result<()> {
+        let settings = Settings::for_mta(mta)
+            .with(dialog.config.clone())
+            .on(library);
         let wants_daemon = !dialog
             .steps
             .iter()
