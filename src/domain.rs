@@ -94,21 +94,26 @@ impl Domain {
                 length: received.len(),
             });
         }
+        if let Some(lower) = ordinary(received) {
+            // The bytes are ASCII, so this cannot fail.
+            let text = std::str::from_utf8(received).map_err(|_| DomainError::NotUtf8)?;
+            let ascii = if lower {
+                text.into()
+            } else {
+                text.to_ascii_lowercase().into_boxed_str()
+            };
+            let received = (!lower).then(|| text.into());
+            return Ok(Domain::of(received, ascii, None, suffixes));
+        }
         let text = std::str::from_utf8(received).map_err(|_| DomainError::NotUtf8)?;
         if text.starts_with('[') {
             return Err(DomainError::AddressLiteral);
         }
-        let (needs_idna, lower) = check_characters(text)?;
-        let (ascii, unicode) = if needs_idna {
+        let (ascii, unicode) = if check_characters(text)? {
             decode(text)?
         } else {
             let text = text.strip_suffix('.').unwrap_or(text);
-            let ascii = if lower {
-                Cow::Borrowed(text)
-            } else {
-                Cow::Owned(text.to_ascii_lowercase())
-            };
-            (ascii, None)
+            (Cow::Owned(text.to_ascii_lowercase()), None)
         };
         check_lengths(&ascii)?;
         let mut last = ascii.bytes().rev().take_while(|byte| *byte != b'.');
@@ -116,19 +121,30 @@ impl Domain {
             // No top-level domain is numeric (RFC 3696, 2), so this is an IPv4 address or nothing.
             return Err(DomainError::AddressLiteral);
         }
+        let received = (text != ascii).then(|| text.into());
+        Ok(Domain::of(received, ascii.into(), unicode, suffixes))
+    }
+
+    /// A valid name, divided where the list of suffixes says.
+    fn of(
+        received: Option<Box<str>>,
+        ascii: Box<str>,
+        unicode: Option<Box<str>>,
+        suffixes: &PublicSuffixes,
+    ) -> Domain {
         let found = suffixes.suffix(&ascii);
-        let mut before = ascii.bytes().take(found.start.saturating_sub(1));
+        let before = ascii.as_bytes().get(..found.start.saturating_sub(1));
         let registrable = before
-            .rposition(|byte| byte == b'.')
+            .and_then(|before| before.iter().rposition(|byte| *byte == b'.'))
             .map_or(0, |dot| dot + 1);
-        Ok(Domain {
-            received: (text != ascii).then(|| text.into()),
+        Domain {
+            received,
             registrable: small(registrable),
             suffix: small(found.start),
             suffix_listed: found.listed,
             unicode,
-            ascii: ascii.into(),
-        })
+            ascii,
+        }
     }
 
     /// Returns the spelling received.
@@ -230,28 +246,75 @@ fn small(offset: usize) -> u8 {
     u8::try_from(offset).unwrap_or(u8::MAX)
 }
 
-/// Returns whether IDNA must decode the text, and whether it is all lower case.
-fn check_characters(text: &str) -> Result<(bool, bool), DomainError> {
+/// What [`ordinary`] does with a byte: part of a label, of one in upper case, a dot, or a reason to
+/// look closer.
+const PLAIN: u8 = 0;
+const UPPER: u8 = 1;
+const DOT: u8 = 2;
+const OTHER: u8 = 4;
+const CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => PLAIN,
+            b'A'..=b'Z' => UPPER,
+            b'.' => DOT,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+/// Returns whether a name that is valid at first sight is all lower case; `None` when it needs a
+/// closer look, which finds out what is wrong with it, if anything.
+///
+/// Nearly every name of a day's mail is ordinary, so this one pass is most of the cost of parsing.
+fn ordinary(received: &[u8]) -> Option<bool> {
+    if received.len() > MAX_DOMAIN {
+        return None;
+    }
+    let mut seen = 0;
+    let mut start = 0;
+    for (at, byte) in received.iter().enumerate() {
+        let class = CLASSES[usize::from(*byte)];
+        seen |= class;
+        if class >= DOT {
+            let label = received.get(start..at)?;
+            if class == OTHER || label.is_empty() || label.len() > MAX_LABEL || is_a_label(label) {
+                return None;
+            }
+            start = at + 1;
+        }
+    }
+    let last = received.get(start..)?;
+    let usual = !last.is_empty()
+        && last.len() <= MAX_LABEL
+        && !is_a_label(last)
+        && last.iter().any(|byte| !byte.is_ascii_digit());
+    usual.then_some(seen & UPPER == 0)
+}
+
+fn is_a_label(label: &[u8]) -> bool {
+    matches!(label, [b'x' | b'X', b'n' | b'N', b'-', b'-', ..])
+}
+
+/// Returns whether IDNA must decode the text.
+fn check_characters(text: &str) -> Result<bool, DomainError> {
     let mut needs_idna = false;
-    let mut lower = true;
-    let mut label_start = true;
-    for (at, byte) in text.bytes().enumerate() {
+    for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
-            b'A'..=b'Z' => lower = false,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {}
             0x80.. => needs_idna = true,
             _ => return Err(DomainError::BadCharacter(char::from(byte))),
         }
-        if label_start && (byte == b'x' || byte == b'X') {
-            let prefix = text.as_bytes().get(at..at + 4);
-            needs_idna |= prefix.is_some_and(|p| p.eq_ignore_ascii_case(b"xn--"));
-        }
-        label_start = byte == b'.';
     }
+    needs_idna |= text.as_bytes().split(|byte| *byte == b'.').any(is_a_label);
     if needs_idna && let Some(hidden) = text.chars().find(|c| is_invisible(*c)) {
         return Err(DomainError::Invisible(hidden));
     }
-    Ok((needs_idna, lower))
+    Ok(needs_idna)
 }
 
 /// Whether a character shows as nothing or reorders what shows. UTS #46 drops most of these

@@ -173,6 +173,8 @@ pub struct TrustedList {
     /// Place of a suffix entry by its name without the leading dot.
     suffixes: HashMap<Box<str>, usize>,
     known: Vec<Domain>,
+    /// Bytes of the shortest and of the longest domain entry: most tails of a name are neither.
+    lengths: Option<(usize, usize)>,
 }
 
 impl TrustedList {
@@ -305,11 +307,16 @@ impl TrustedList {
         let name = domain.ascii();
         let mut tail = name;
         loop {
-            if let Some(at) = self.domains.get(tail) {
+            if self
+                .lengths
+                .is_some_and(|(shortest, longest)| (shortest..=longest).contains(&tail.len()))
+                && let Some(at) = self.domains.get(tail)
+            {
                 return self.entries.get(*at);
             }
             // `.mil` covers what is below `mil`, not `mil` itself.
-            if tail.len() < name.len()
+            if !self.suffixes.is_empty()
+                && tail.len() < name.len()
                 && let Some(at) = self.suffixes.get(tail)
             {
                 return self.entries.get(*at);
@@ -327,6 +334,11 @@ impl TrustedList {
 
     fn insert(&mut self, entry: TrustedEntry) {
         let at = self.entries.len();
+        let length = entry.domain.ascii().len();
+        if entry.cover == Cover::Domain {
+            let (shortest, longest) = self.lengths.unwrap_or((length, length));
+            self.lengths = Some((shortest.min(length), longest.max(length)));
+        }
         self.places(entry.cover)
             .insert(entry.domain.ascii().into(), at);
         self.entries.push(entry);

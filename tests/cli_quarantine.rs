@@ -99,7 +99,7 @@ fn hold_look_alike(site: &Site) -> EntryId {
                 evidence: vec![Evidence {
                     reason: Reason::ReplacedLetter,
                     points: 97,
-                    detail: "one letter differs".to_owned(),
+                    detail: "one letter differs".into(),
                 }],
                 edit: Edit {
                     marked: "[а→a]rmy.mil".to_owned(),

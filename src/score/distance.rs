@@ -23,7 +23,7 @@ pub enum Keyboard {
 
 impl Keyboard {
     /// Returns the rows of keys from the top, without shift.
-    fn rows(self) -> [&'static [u8]; 4] {
+    const fn rows(self) -> [&'static [u8]; 4] {
         match self {
             Keyboard::Qwerty => [b"1234567890-", b"qwertyuiop", b"asdfghjkl", b"zxcvbnm"],
             Keyboard::Qwertz => [b"1234567890", b"qwertzuiop", b"asdfghjkl", b"yxcvbnm,.-"],
@@ -33,32 +33,50 @@ impl Keyboard {
         }
     }
 
-    /// Returns row and place of a key, in quarters of a key's width: each row is shifted to the
-    /// right against the one above it.
-    fn place(self, key: u8) -> Option<(usize, usize)> {
-        const SHIFT: [usize; 4] = [0, 2, 3, 5];
-        self.rows()
-            .iter()
-            .zip(SHIFT)
-            .enumerate()
-            .find_map(|(row, (keys, shift))| {
-                let column = keys.iter().position(|k| *k == key)?;
-                Some((row, column * 4 + shift))
-            })
+    /// Returns row and place of every key, in quarters of a key's width: each row is shifted to
+    /// the right against the one above it. The row is [`NO_KEY`] for what is no key.
+    const fn places(self) -> [(u8, u8); 256] {
+        const SHIFT: [u8; 4] = [0, 2, 3, 5];
+        let mut places = [(NO_KEY, 0); 256];
+        let rows = self.rows();
+        let mut row = 0;
+        while row < rows.len() {
+            let mut column = 0;
+            while column < rows[row].len() {
+                let place = column as u8 * 4 + SHIFT[row];
+                places[rows[row][column] as usize] = (row as u8, place);
+                column += 1;
+            }
+            row += 1;
+        }
+        places
     }
 
     /// Returns whether the keys touch each other.
     pub(super) fn touch(self, a: u8, b: u8) -> bool {
-        match (self.place(a), self.place(b)) {
-            (Some((row_a, a)), Some((row_b, b))) => match row_a.abs_diff(row_b) {
-                0 => a.abs_diff(b) == 4,
-                1 => a.abs_diff(b) <= 3,
-                _ => false,
-            },
+        let places = match self {
+            Keyboard::Qwerty => &QWERTY,
+            Keyboard::Qwertz => &QWERTZ,
+            Keyboard::Azerty => &AZERTY,
+            Keyboard::Dvorak => &DVORAK,
+        };
+        let ((row_a, a), (row_b, b)) = (places[usize::from(a)], places[usize::from(b)]);
+        if row_a == NO_KEY || row_b == NO_KEY {
+            return false;
+        }
+        match row_a.abs_diff(row_b) {
+            0 => a.abs_diff(b) == 4,
+            1 => a.abs_diff(b) <= 3,
             _ => false,
         }
     }
 }
+
+const NO_KEY: u8 = u8::MAX;
+static QWERTY: [(u8, u8); 256] = Keyboard::Qwerty.places();
+static QWERTZ: [(u8, u8); 256] = Keyboard::Qwertz.places();
+static AZERTY: [(u8, u8); 256] = Keyboard::Azerty.places();
+static DVORAK: [(u8, u8); 256] = Keyboard::Dvorak.places();
 
 /// One step from the meant to the typed label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +136,44 @@ pub(super) fn within(typed: &[u8], meant: &[u8], limit: usize) -> bool {
     }
 }
 
+/// Most steps that are told apart. Nothing with more than two counts.
+const MOST_STEPS: usize = 8;
+
+/// Steps in the order of the label, at most [`MOST_STEPS`]; the last ones when there are more.
+#[derive(Clone, Debug)]
+pub(super) struct Steps {
+    steps: [At; MOST_STEPS],
+    count: usize,
+}
+
+impl Steps {
+    const NONE: Steps = Steps {
+        steps: [At {
+            step: Step::Swapped {
+                first: 0,
+                second: 0,
+            },
+            index: 0,
+        }; MOST_STEPS],
+        count: 0,
+    };
+
+    fn push(&mut self, at: At) {
+        if let Some(free) = self.steps.get_mut(self.count) {
+            *free = at;
+            self.count += 1;
+        }
+    }
+}
+
+impl std::ops::Deref for Steps {
+    type Target = [At];
+
+    fn deref(&self) -> &[At] {
+        self.steps.get(..self.count).unwrap_or_default()
+    }
+}
+
 /// Longest difference that is aligned, with room for the border row: RFC 1035, 2.3.4, plus one.
 const SIDE: usize = crate::domain::MAX_LABEL + 1;
 /// Side of the table for the usual difference, which is a few letters long.
@@ -125,13 +181,13 @@ const SMALL: usize = 12;
 
 /// Returns the steps that lead from `meant` to `typed`, in order, when both are labels of at
 /// most 63 bytes. The number of steps is the distance of `strsim::osa_distance`.
-pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Vec<At> {
+pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Steps {
     // Equal letters in front and behind need no alignment, but for the one next to the
     // difference: a swap or a doubling is seen by its neighbour.
     let front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
     let front = front.saturating_sub(1);
     let (Some(t), Some(m)) = (typed.get(front..), meant.get(front..)) else {
-        return Vec::new();
+        return Steps::NONE;
     };
     let back = t
         .iter()
@@ -143,12 +199,12 @@ pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Vec<At> {
         .min(t.len().min(m.len()).saturating_sub(2))
         .saturating_sub(1);
     let (Some(t), Some(m)) = (t.get(..t.len() - back), m.get(..m.len() - back)) else {
-        return Vec::new();
+        return Steps::NONE;
     };
     match t.len().max(m.len()) {
         0..SMALL => align(t, m, front, keyboard, &mut [[0; SMALL]; SMALL]),
         SMALL..SIDE => align(t, m, front, keyboard, &mut [[0; SIDE]; SIDE]),
-        _ => Vec::new(),
+        _ => Steps::NONE,
     }
 }
 
@@ -158,7 +214,7 @@ fn align<const N: usize>(
     front: usize,
     keyboard: Keyboard,
     table: &mut [[u8; N]; N],
-) -> Vec<At> {
+) -> Steps {
     let (width, height) = (typed_rest.len(), meant_rest.len());
     for (j, cell) in table[0].iter_mut().enumerate() {
         *cell = j as u8;
@@ -176,7 +232,7 @@ fn align<const N: usize>(
             table[i][j] = best;
         }
     }
-    let mut found = Vec::with_capacity(2);
+    let mut found = Steps::NONE;
     let (mut i, mut j) = (height, width);
     while i > 0 || j > 0 {
         let here = table[i][j];
@@ -229,7 +285,9 @@ fn align<const N: usize>(
             index: front + i,
         });
     }
-    found.reverse();
+    if let Some(steps) = found.steps.get_mut(..found.count) {
+        steps.reverse();
+    }
     found
 }
 
@@ -247,7 +305,7 @@ mod tests {
     use super::*;
 
     fn of(typed: &str, meant: &str) -> Vec<At> {
-        steps(typed.as_bytes(), meant.as_bytes(), Keyboard::Qwerty)
+        steps(typed.as_bytes(), meant.as_bytes(), Keyboard::Qwerty).to_vec()
     }
 
     #[test]

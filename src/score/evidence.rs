@@ -1,5 +1,7 @@
 //! The explanation of a score: every number with its reason.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::DomainError;
@@ -60,7 +62,7 @@ pub struct Evidence {
     /// What it adds to (or takes from) the score.
     pub points: i32,
     /// The reason in words a sender understands, without the points.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
 }
 
 /// The rules that can speak for or against a likeness. Names are stable: logs carry them.
@@ -260,7 +262,7 @@ fn resembles(candidates: &[Candidate]) -> String {
         .evidence
         .iter()
         .find(|term| term.points > 0)
-        .map_or("", |term| term.detail.as_str());
+        .map_or("", |term| &*term.detail);
     let mut letters = why.chars();
     let why: String = match letters.next() {
         Some(first) => first.to_uppercase().chain(letters).collect(),

@@ -1,5 +1,7 @@
 //! Words for a person who has never seen this program.
 
+use std::borrow::Cow;
+
 use super::distance::{Keyboard, Step, steps};
 use super::evidence::{Edit, Piece, Reason};
 use super::name::Name;
@@ -10,91 +12,111 @@ const LONGEST_DIFFERENCE: usize = 64;
 
 /// Returns the difference between what was typed and what was meant.
 pub fn edit(typed: &str, meant: &str) -> Edit {
-    let (t, m): (Vec<char>, Vec<char>) = (typed.chars().collect(), meant.chars().collect());
-    let front = t.iter().zip(&m).take_while(|(t, m)| t == m).count();
-    let back = t[front..]
-        .iter()
-        .rev()
-        .zip(m[front..].iter().rev())
-        .take_while(|(t, m)| t == m)
-        .count();
-    let mut pieces = Pieces::default();
-    pieces.same_run(&m[..front]);
-    align(
-        &t[front..t.len() - back],
-        &m[front..m.len() - back],
-        &mut pieces,
-    );
-    pieces.same_run(&m[m.len() - back..]);
-    let pieces = pieces.done();
-    let mut marked = String::with_capacity(meant.len() + 4);
+    let same = typed.bytes().zip(meant.bytes());
+    let mut front = same.take_while(|(t, m)| t == m).count();
+    while !(typed.is_char_boundary(front) && meant.is_char_boundary(front)) {
+        front -= 1;
+    }
+    let (head, typed) = typed.split_at_checked(front).unwrap_or(("", typed));
+    let meant = meant.get(front..).unwrap_or(meant);
+    let same = typed.bytes().rev().zip(meant.bytes().rev());
+    let mut back = same.take_while(|(t, m)| t == m).count();
+    let starts = |text: &str, back: usize| text.is_char_boundary(text.len() - back);
+    while !(starts(typed, back) && starts(meant, back)) {
+        back -= 1;
+    }
+    let typed = typed.get(..typed.len() - back).unwrap_or(typed);
+    let (meant, tail) = meant
+        .split_at_checked(meant.len() - back)
+        .unwrap_or((meant, ""));
+    let mut pieces = Pieces(Vec::with_capacity(4));
+    pieces.push(Kind::Same, head);
+    if typed.is_empty() || meant.is_empty() {
+        pieces.push(Kind::Extra, typed);
+        pieces.push(Kind::Missing, meant);
+    } else {
+        let (typed, meant): (Vec<char>, Vec<char>) =
+            (typed.chars().collect(), meant.chars().collect());
+        align(&typed, &meant, &mut pieces);
+    }
+    pieces.push(Kind::Same, tail);
+    let pieces = pieces.0;
+    let length: usize = pieces.iter().map(|piece| text(piece).len() + 2).sum();
+    let mut marked = String::with_capacity(length);
     for piece in &pieces {
-        match piece {
-            Piece::Same(text) => marked.push_str(text),
-            Piece::Missing(text) => marked.extend(["[", text, "]"]),
-            Piece::Extra(text) => marked.extend(["{", text, "}"]),
-        }
+        let (before, after) = match piece {
+            Piece::Same(_) => ("", ""),
+            Piece::Missing(_) => ("[", "]"),
+            Piece::Extra(_) => ("{", "}"),
+        };
+        marked.push_str(before);
+        marked.push_str(text(piece));
+        marked.push_str(after);
     }
     Edit { marked, pieces }
 }
 
-#[derive(Default)]
-struct Pieces {
-    done: Vec<Piece>,
-    extra: String,
-    missing: String,
+fn text(piece: &Piece) -> &str {
+    let (Piece::Same(text) | Piece::Missing(text) | Piece::Extra(text)) = piece;
+    text
 }
 
-impl Pieces {
-    fn same(&mut self, c: char) {
-        self.flush();
-        match self.done.last_mut() {
-            Some(Piece::Same(text)) => text.push(c),
-            _ => self.done.push(Piece::Same(c.into())),
-        }
-    }
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Same,
+    Extra,
+    Missing,
+}
 
-    fn same_run(&mut self, run: &[char]) {
-        if run.is_empty() {
+/// The pieces so far; between two that are the same, at most one that is extra and then at most one
+/// that is missing.
+struct Pieces(Vec<Piece>);
+
+impl Pieces {
+    fn push(&mut self, kind: Kind, text: &str) {
+        if text.is_empty() {
             return;
         }
-        self.flush();
-        match self.done.last_mut() {
-            Some(Piece::Same(text)) => text.extend(run),
-            _ => self.done.push(Piece::Same(run.iter().collect())),
+        let behind = kind == Kind::Extra && matches!(self.0.last(), Some(Piece::Missing(_)));
+        let at = self.0.len() - usize::from(behind);
+        let before = self.0.get_mut(..at).and_then(<[Piece]>::last_mut);
+        match (kind, before) {
+            (Kind::Same, Some(Piece::Same(before)))
+            | (Kind::Extra, Some(Piece::Extra(before)))
+            | (Kind::Missing, Some(Piece::Missing(before))) => before.push_str(text),
+            (Kind::Same, _) => self.0.insert(at, Piece::Same(text.to_owned())),
+            (Kind::Extra, _) => self.0.insert(at, Piece::Extra(text.to_owned())),
+            (Kind::Missing, _) => self.0.insert(at, Piece::Missing(text.to_owned())),
         }
     }
 
-    fn flush(&mut self) {
-        if !self.extra.is_empty() {
-            self.done
-                .push(Piece::Extra(std::mem::take(&mut self.extra)));
-        }
-        if !self.missing.is_empty() {
-            self.done
-                .push(Piece::Missing(std::mem::take(&mut self.missing)));
-        }
-    }
-
-    fn done(mut self) -> Vec<Piece> {
-        self.flush();
-        self.done
+    fn push_char(&mut self, kind: Kind, c: char) {
+        self.push(kind, c.encode_utf8(&mut [0; 4]));
     }
 }
 
 /// Aligns two differing parts by their longest common subsequence.
 fn align(typed: &[char], meant: &[char], pieces: &mut Pieces) {
-    if typed.len() > LONGEST_DIFFERENCE
-        || meant.len() > LONGEST_DIFFERENCE
-        || typed.is_empty()
-        || meant.is_empty()
-    {
-        pieces.extra.extend(typed);
-        pieces.missing.extend(meant);
+    if typed.len() > LONGEST_DIFFERENCE || meant.len() > LONGEST_DIFFERENCE {
+        for c in typed {
+            pieces.push_char(Kind::Extra, *c);
+        }
+        for c in meant {
+            pieces.push_char(Kind::Missing, *c);
+        }
         return;
     }
     let width = meant.len() + 1;
-    let mut common = vec![0u8; (typed.len() + 1) * width];
+    let size = (typed.len() + 1) * width;
+    // The usual difference is a few letters long.
+    let (mut small, mut large) = ([0u8; 64], Vec::new());
+    let common = match small.get_mut(..size) {
+        Some(small) => small,
+        None => {
+            large.resize(size, 0);
+            &mut *large
+        }
+    };
     for i in (0..typed.len()).rev() {
         for j in (0..meant.len()).rev() {
             common[i * width + j] = if typed[i] == meant[j] {
@@ -107,22 +129,27 @@ fn align(typed: &[char], meant: &[char], pieces: &mut Pieces) {
     let (mut i, mut j) = (0, 0);
     while i < typed.len() || j < meant.len() {
         if i < typed.len() && j < meant.len() && typed[i] == meant[j] {
-            pieces.same(meant[j]);
+            pieces.push_char(Kind::Same, meant[j]);
             (i, j) = (i + 1, j + 1);
         } else if j == meant.len()
             || (i < typed.len() && common[(i + 1) * width + j] >= common[i * width + j + 1])
         {
-            pieces.extra.push(typed[i]);
+            pieces.push_char(Kind::Extra, typed[i]);
             i += 1;
         } else {
-            pieces.missing.push(meant[j]);
+            pieces.push_char(Kind::Missing, meant[j]);
             j += 1;
         }
     }
 }
 
 /// Returns a reason in words. `meant` is the name of the candidate.
-pub(super) fn detail(reason: Reason, typed: &Name<'_>, label: &str, suffix: &str) -> String {
+pub(super) fn detail(
+    reason: Reason,
+    typed: &Name<'_>,
+    label: &str,
+    suffix: &str,
+) -> Cow<'static, str> {
     let reading = typed.reading();
     let ending = reading.suffix;
     match reason {
@@ -132,77 +159,103 @@ pub(super) fn detail(reason: Reason, typed: &Name<'_>, label: &str, suffix: &str
         | Reason::SwappedLetters => {
             let by = |reading: super::name::Reading<'_>| {
                 let found = steps(reading.label.as_bytes(), label.as_bytes(), Keyboard::Qwerty);
-                match found.as_slice() {
+                match &*found {
                     [only] => Some(only.step),
                     _ => None,
                 }
             };
             match by(reading).or_else(|| typed.second_reading().and_then(by)) {
-                Some(step) => step_in_words(step),
-                None => "one letter differs".to_owned(),
+                Some(step) => step_in_words(step).into(),
+                None => "one letter differs".into(),
             }
         }
-        Reason::TwoEdits => "the name differs in two places".to_owned(),
-        Reason::Hyphen => "the names differ in a hyphen".to_owned(),
-        Reason::UnlikelySlip => "fingers rarely slip like this".to_owned(),
-        Reason::TellingSlip => "hardly any other name is just that far away".to_owned(),
-        Reason::ClosedRegistry => format!("short names are dense below .{suffix}"),
-        Reason::AlsoLabel => "the name in front of the ending differs as well".to_owned(),
-        Reason::DeadEnding => format!("the ending .{ending} does not exist; .{suffix} does"),
-        Reason::EndingTypo => format!("the ending is .{ending} instead of .{suffix}"),
-        Reason::OtherEnding => format!("same name, but the ending is .{ending}, not .{suffix}"),
+        Reason::TwoEdits => "the name differs in two places".into(),
+        Reason::Hyphen => "the names differ in a hyphen".into(),
+        Reason::UnlikelySlip => "fingers rarely slip like this".into(),
+        Reason::TellingSlip => "hardly any other name is just that far away".into(),
+        Reason::ClosedRegistry => format!("short names are dense below .{suffix}").into(),
+        Reason::AlsoLabel => "the name in front of the ending differs as well".into(),
+        Reason::DeadEnding => format!("the ending .{ending} does not exist; .{suffix} does").into(),
+        Reason::EndingTypo => format!("the ending is .{ending} instead of .{suffix}").into(),
+        Reason::OtherEnding => {
+            format!("same name, but the ending is .{ending}, not .{suffix}").into()
+        }
         Reason::OtherCountry => {
-            format!("same name in another country: .{ending}, not .{suffix}")
+            format!("same name in another country: .{ending}, not .{suffix}").into()
         }
         Reason::CountryDropped => {
-            format!("the ending is .{ending} without the country of .{suffix}")
+            format!("the ending is .{ending} without the country of .{suffix}").into()
         }
-        Reason::CountryAdded => format!("the ending is .{ending}, a country more than .{suffix}"),
+        Reason::CountryAdded => {
+            format!("the ending is .{ending}, a country more than .{suffix}").into()
+        }
         Reason::WrongSecondLevel | Reason::SecondLevelDropped | Reason::SecondLevelAdded => {
-            format!("the ending is .{ending}, not .{suffix}")
+            format!("the ending is .{ending}, not .{suffix}").into()
         }
-        Reason::TrustedEnding => format!("the end is nearly .{suffix}"),
-        Reason::KnownName => format!("{label}.{suffix} is a name in use"),
-        Reason::OwnDomain => format!("{label}.{suffix} is your own domain"),
-        Reason::Homoglyph => "it holds letters of another alphabet that look the same".to_owned(),
-        Reason::WholeScript => "it is written in another alphabet and looks the same".to_owned(),
-        Reason::Accent => "the letters carry different accents".to_owned(),
-        Reason::AsciiLookalike => "it holds letters or digits that look the same".to_owned(),
-        Reason::Dots => "the dots are in other places".to_owned(),
-        Reason::HostGlued => format!("a dot is missing in front of {label}.{suffix}"),
-        Reason::EmbeddedDomain => "the name stands inside of another domain".to_owned(),
-        Reason::LabelAndWord => format!("it is {label} with another word added"),
-        Reason::LabelInside => format!("it contains the word {label}"),
-        Reason::ShortLabel => "short names exist under every ending".to_owned(),
-        Reason::Plural => "one is the plural of the other".to_owned(),
-        Reason::StateCode => "the two are authorities of different states".to_owned(),
-        Reason::Number => "the two differ in a number".to_owned(),
-        Reason::ManyNeighbours => "several trusted domains are equally near".to_owned(),
-        Reason::ManyEndings => "the name is used with several endings".to_owned(),
-        Reason::Chance => "many domains are trusted, one is near by chance".to_owned(),
-        Reason::RealWebmail => "it is a well-known mail provider itself".to_owned(),
-        Reason::RealName => "it is a well-known name itself".to_owned(),
-        Reason::FrequentTarget => "much mail goes to that domain".to_owned(),
-        Reason::History => "mail was sent to this domain before".to_owned(),
-        Reason::Answered => "this domain has written to us before".to_owned(),
-        Reason::Companion => "other recipients of this message are at that domain".to_owned(),
-        Reason::LocalPart => "the same address is known at that domain".to_owned(),
-        Reason::Limit => "scores end at 0 and at 100".to_owned(),
+        Reason::TrustedEnding => format!("the end is nearly .{suffix}").into(),
+        Reason::KnownName => format!("{label}.{suffix} is a name in use").into(),
+        Reason::OwnDomain => format!("{label}.{suffix} is your own domain").into(),
+        Reason::Homoglyph => "it holds letters of another alphabet that look the same".into(),
+        Reason::WholeScript => "it is written in another alphabet and looks the same".into(),
+        Reason::Accent => "the letters carry different accents".into(),
+        Reason::AsciiLookalike => "it holds letters or digits that look the same".into(),
+        Reason::Dots => "the dots are in other places".into(),
+        Reason::HostGlued => format!("a dot is missing in front of {label}.{suffix}").into(),
+        Reason::EmbeddedDomain => "the name stands inside of another domain".into(),
+        Reason::LabelAndWord => format!("it is {label} with another word added").into(),
+        Reason::LabelInside => format!("it contains the word {label}").into(),
+        Reason::ShortLabel => "short names exist under every ending".into(),
+        Reason::Plural => "one is the plural of the other".into(),
+        Reason::StateCode => "the two are authorities of different states".into(),
+        Reason::Number => "the two differ in a number".into(),
+        Reason::ManyNeighbours => "several trusted domains are equally near".into(),
+        Reason::ManyEndings => "the name is used with several endings".into(),
+        Reason::Chance => "many domains are trusted, one is near by chance".into(),
+        Reason::RealWebmail => "it is a well-known mail provider itself".into(),
+        Reason::RealName => "it is a well-known name itself".into(),
+        Reason::FrequentTarget => "much mail goes to that domain".into(),
+        Reason::History => "mail was sent to this domain before".into(),
+        Reason::Answered => "this domain has written to us before".into(),
+        Reason::Companion => "other recipients of this message are at that domain".into(),
+        Reason::LocalPart => "the same address is known at that domain".into(),
+        Reason::Limit => "scores end at 0 and at 100".into(),
     }
 }
 
 fn step_in_words(step: Step) -> String {
-    let quoted = |byte: u8| format!("\"{}\"", char::from(byte).escape_default());
     match step {
-        Step::Missing { letter, .. } => format!("the letter {} is missing", quoted(letter)),
-        Step::Extra { letter, .. } => format!("the letter {} is too much", quoted(letter)),
-        Step::Replaced { typed, meant, .. } => {
-            format!("{} stands for {}", quoted(typed), quoted(meant))
-        }
+        Step::Missing { letter, .. } => words("the letter ", letter, " is missing", None),
+        Step::Extra { letter, .. } => words("the letter ", letter, " is too much", None),
+        Step::Replaced { typed, meant, .. } => words("", typed, " stands for ", Some(meant)),
         Step::Swapped { first, second } => {
-            format!("{} and {} changed places", quoted(first), quoted(second))
+            let mut text = words("", first, " and ", Some(second));
+            text.push_str(" changed places");
+            text
         }
     }
+}
+
+/// One or two letters in quotes with words around the first. Formatting would cost more than the
+/// search for the name.
+fn words(before: &str, letter: u8, after: &str, second: Option<u8>) -> String {
+    let mut text = String::with_capacity(40);
+    text.push_str(before);
+    quote(letter, &mut text);
+    text.push_str(after);
+    if let Some(second) = second {
+        quote(second, &mut text);
+    }
+    text
+}
+
+fn quote(letter: u8, text: &mut String) {
+    text.push('"');
+    if letter.is_ascii_alphanumeric() || letter == b'-' {
+        text.push(char::from(letter));
+    } else {
+        text.extend(char::from(letter).escape_default());
+    }
+    text.push('"');
 }
 
 #[cfg(test)]

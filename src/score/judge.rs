@@ -254,6 +254,16 @@ fn near(typed: &str, target: &Target, limit: usize) -> bool {
         && within(typed.as_bytes(), meant.as_bytes(), limit)
 }
 
+/// Returns whether a label, whose letters are `letters`, is near enough to that of the target for an
+/// edit to count.
+pub(super) fn close(label: &[u8], letters: Letters, target: &Target) -> bool {
+    let meant = target.label().as_bytes();
+    let limit = edit_limit(meant.len(), target.frequent);
+    letters.bits_apart(target.letters) <= 2 * limit as u32
+        && label.len().abs_diff(meant.len()) <= limit
+        && within(label, meant, limit)
+}
+
 /// Which letters a label has: a cheap proof that two labels are far apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Letters(u64);
@@ -288,7 +298,7 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
     }
     let found = steps(label.as_bytes(), meant.as_bytes(), keyboard);
     let mut terms = Terms::none();
-    match found.as_slice() {
+    match &*found {
         [only] => {
             let reason = match only.step {
                 Step::Missing { letter: b'-', .. } | Step::Extra { letter: b'-', .. } => {

@@ -287,7 +287,7 @@ impl Scorer {
         let mut ids: Vec<u32> = Vec::new();
         match search {
             Search::Index => {
-                self.index.candidates(typed, |id| {
+                self.index.candidates(typed, &self.targets, |id| {
                     // The keys of one target come together, so most repetitions stop here.
                     if ids.last() != Some(&id) {
                         ids.push(id);

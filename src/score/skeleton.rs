@@ -199,42 +199,51 @@ fn curated(c: char) -> Option<&'static str> {
     })
 }
 
-/// The beginning of a label: what it looks like, one letter or two, and how many bytes it takes.
-/// Wide letters are spelled out, so that `cia` looks like `cla` although `cl` looks like `d`.
-fn unit(bytes: &[u8]) -> Option<(u8, Option<u8>, usize)> {
-    Some(match bytes {
-        [b'n', b'n', ..] => (b'r', Some(b'n'), 2),
-        [b'm', ..] => (b'r', Some(b'n'), 1),
-        [b'w', ..] => (b'v', Some(b'v'), 1),
-        [b'd', ..] => (b'c', Some(b'l'), 1),
-        [b'1' | b'i' | b'l', ..] => (b'l', None, 1),
-        [b'0' | b'o', ..] => (b'o', None, 1),
-        [b'u' | b'v', ..] => (b'v', None, 1),
-        [b'4' | b'a', ..] => (b'a', None, 1),
-        [b'3' | b'e', ..] => (b'e', None, 1),
-        [b'5' | b's', ..] => (b's', None, 1),
-        [b'6' | b'8' | b'b', ..] => (b'b', None, 1),
-        [b'9' | b'q' | b'g', ..] => (b'g', None, 1),
-        [b'2' | b'z', ..] => (b'z', None, 1),
-        [b'7' | b't', ..] => (b't', None, 1),
-        [other, ..] => (*other, None, 1),
-        [] => return None,
-    })
-}
+/// What one byte looks like: a letter, and 0 or a second one. Wide letters are spelled out, so that
+/// `cia` looks like `cla` although `cl` looks like `d`.
+pub(super) const UNITS: [(u8, u8); 256] = {
+    let mut units = [(0, 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        units[byte] = match byte as u8 {
+            b'm' => (b'r', b'n'),
+            b'w' => (b'v', b'v'),
+            b'd' => (b'c', b'l'),
+            b'1' | b'i' | b'l' => (b'l', 0),
+            b'0' | b'o' => (b'o', 0),
+            b'u' | b'v' => (b'v', 0),
+            b'4' | b'a' => (b'a', 0),
+            b'3' | b'e' => (b'e', 0),
+            b'5' | b's' => (b's', 0),
+            b'6' | b'8' | b'b' => (b'b', 0),
+            b'9' | b'q' | b'g' => (b'g', 0),
+            b'2' | b'z' => (b'z', 0),
+            b'7' | b't' => (b't', 0),
+            other => (other, 0),
+        };
+        byte += 1;
+    }
+    units
+};
 
 /// Returns the skeleton of a label that [`look`] returned, byte by byte. Equal skeletons look alike
 /// in a common typeface.
-pub(super) fn skeleton(label: &[u8]) -> impl Iterator<Item = u8> + '_ {
+fn skeleton(label: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = label;
-    let mut second = None;
+    let mut second = 0;
     std::iter::from_fn(move || {
-        if let Some(byte) = second.take() {
-            return Some(byte);
+        if second != 0 {
+            return Some(std::mem::take(&mut second));
         }
-        let (byte, then, len) = unit(rest)?;
-        second = then;
+        let len;
+        let first;
+        ((first, second), len) = match rest {
+            [b'n', b'n', ..] => ((b'r', b'n'), 2),
+            [byte, ..] => (UNITS[usize::from(*byte)], 1),
+            [] => return None,
+        };
         rest = rest.get(len..).unwrap_or_default();
-        Some(byte)
+        Some(first)
     })
 }
 
