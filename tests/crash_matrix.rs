@@ -1,8 +1,9 @@
-//! kill -9 (or a hang) at every point of a held message's way, with a real Postfix and
-//! `milter_default_action = tempfail`: no copy may leak and none may be lost.
+//! kill -9 (or a hang) at every point of a held message's way, with a real Postfix
+//! (`milter_default_action = tempfail`) and a real Sendmail (`F=T`): no copy may leak and none
+//! may be lost.
 //!
 //! A leak is a copy delivered to the wrong domain. A loss is a recipient whose client was told
-//! 250 and of whom no copy exists. The printed table is the one of docs/flow.md.
+//! 250 and of whom no copy exists. The printed tables are those of docs/flow.md.
 
 #![cfg(feature = "fault-injection")]
 
@@ -11,7 +12,9 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use support::daemon::{self, Daemon, Library, Settings};
 use support::milter_client::MilterClient;
+use support::mta::Mta;
 use support::postfix::{Options, Postfix};
+use support::sendmail::Sendmail;
 use support::smtp_client::{SmtpClient, Transaction};
 use support::wait_for;
 
@@ -90,11 +93,28 @@ fn no_crash_leaks_or_loses_a_recipient() -> Result<()> {
         milter_timeout: 3,
         ..Options::default()
     };
-    let postfix = Postfix::start(&options)?;
+    survive_all(&Postfix::start(&options)?)
+}
+
+#[test]
+fn no_crash_leaks_or_loses_a_recipient_at_sendmail() -> Result<()> {
+    if let Some(why) = support::sendmail::why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let options = support::sendmail::Options {
+        milter_timeout: 3,
+        ..support::sendmail::Options::default()
+    };
+    survive_all(&Sendmail::start(&options)?)
+}
+
+fn survive_all(mta: &dyn Mta) -> Result<()> {
     let mut cells = Vec::new();
     for (number, (name, fate)) in CELLS.into_iter().enumerate() {
-        cells.push(play(&postfix, number, name, fate).with_context(|| name.to_owned())?);
+        cells.push(play(mta, number, name, fate).with_context(|| name.to_owned())?);
     }
+    println!("\n{}:", mta.name());
     print_table(&cells);
     for cell in &cells {
         let State { good, bad, held } = cell.end;
@@ -213,14 +233,14 @@ fn a_panic_defers_its_own_session_and_no_other() -> Result<()> {
     Ok(())
 }
 
-fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Result<Cell> {
-    let mut settings = Settings::for_postfix(postfix)
+fn play(mta: &dyn Mta, number: usize, name: &'static str, fate: Fate) -> Result<Cell> {
+    let mut settings = Settings::for_mta(mta)
         .with(serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}}));
-    let seen = postfix.sink.deliveries().len();
+    let seen = mta.sink().deliveries().len();
     let state = |queue_ids: &[String], settings: &Settings| -> Result<State> {
-        postfix.settle(queue_ids)?;
+        mta.settle(queue_ids)?;
         let mut state = State::default();
-        for delivery in postfix.sink.deliveries().get(seen..).unwrap_or_default() {
+        for delivery in mta.sink().deliveries().get(seen..).unwrap_or_default() {
             for (recipient, _) in &delivery.recipients {
                 match recipient.as_str() {
                     GOOD => state.good += 1,
@@ -245,7 +265,7 @@ fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Res
         Fate::Absent => None,
         _ => Some(Daemon::start(&settings)?),
     };
-    let first = send(postfix, number)?;
+    let first = send(mta, number)?;
     if let Some(mut daemon) = running {
         match fate {
             Fate::Dies(point) => {
@@ -272,7 +292,7 @@ fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Res
     let crashed = state(&queue_ids, &settings)?;
     let retried = !first.accepted();
     if retried {
-        let second = send(postfix, number)?;
+        let second = send(mta, number)?;
         ensure!(second.accepted(), "the retry failed: {}", second.last());
         queue_ids.extend(queue_id(&second));
     }
@@ -284,7 +304,7 @@ fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Res
         ensure!(output.code == 0, "release: {}", output.text);
     }
     let delivered = || {
-        let all = postfix.sink.deliveries();
+        let all = mta.sink().deliveries();
         let new = all.get(seen..).unwrap_or_default();
         new.iter()
             .flat_map(|d| &d.recipients)
@@ -292,7 +312,7 @@ fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Res
             .count()
     };
     wait_for("the released copy", || Ok((delivered() > 0).then_some(())))?;
-    postfix.settle(&[])?;
+    mta.settle(&[])?;
     let released = delivered();
     daemon.stop()?;
     Ok(Cell {
@@ -305,11 +325,11 @@ fn play(postfix: &Postfix, number: usize, name: &'static str, fate: Fate) -> Res
     })
 }
 
-fn send(postfix: &Postfix, number: usize) -> Result<Transaction> {
+fn send(mta: &dyn Mta, number: usize) -> Result<Transaction> {
     let data = format!(
         "From: alice@army.mil\nSubject: cell {number}\nMessage-ID: <cell{number}@client.test>\n\ntext\n"
     );
-    let mut client = SmtpClient::open(postfix.submission_port)?;
+    let mut client = SmtpClient::open(mta.port("submission").context("no port")?)?;
     client.message("alice@army.mil", &[GOOD, BAD], &data)
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod daemon;
 pub(crate) mod dialog;
 pub(crate) mod guard;
 pub(crate) mod milter_client;
+pub(crate) mod milter_server;
 pub(crate) mod mta;
 pub(crate) mod pages;
 pub(crate) mod pattern;
