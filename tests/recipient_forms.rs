@@ -205,9 +205,11 @@ fn printable(bytes: &[u8]) -> String {
 
 /// Long forms would break the table.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(48) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+    let mut chars = text.chars();
+    let start: String = chars.by_ref().take(48).collect();
+    match chars.next() {
+        Some(_) => start + "…",
+        None => start,
     }
 }
 

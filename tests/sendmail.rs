@@ -4,8 +4,8 @@ mod support;
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
-use support::daemon::Library;
+use anyhow::{Context, Result, ensure};
+use support::daemon::{Daemon, Library, Settings};
 use support::mta::Mta;
 use support::sendmail::{Options, Sendmail, why_not};
 use support::smtp_client::SmtpClient;
@@ -80,4 +80,98 @@ fn mail_of_the_submission_program_is_judged() -> Result<()> {
 #[test]
 fn released_mail_is_delivered_once_and_not_caught_again() -> Result<()> {
     dialogs("release")
+}
+
+/// What Sendmail does while straymail is away, by the `F=` of the filter.
+#[test]
+fn mail_waits_for_straymail_only_with_an_f_of_its_own() -> Result<()> {
+    if let Some(why) = why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    println!("\n| filter | the client is told | copies for carl@army.ml |\n|---|---|---|");
+    for (on_failure, told, copies) in [
+        ("F=T, ", "451 4.3.2", 0),
+        ("F=R, ", "554 ", 0),
+        ("F=4, ", "421 ", 0),
+        ("", "250 2.0.0", 1),
+    ] {
+        let sendmail = Sendmail::start(&Options {
+            on_failure,
+            ..Options::default()
+        })?;
+        let port = sendmail.port("submission").context("no port")?;
+        let last = match SmtpClient::connect(port)? {
+            (mut client, greeting) if greeting.code == 220 => {
+                let hello = client.command("EHLO client.test")?;
+                match hello.code {
+                    250 => client
+                        .message(
+                            "alice@army.mil",
+                            &["carl@army.ml"],
+                            "Subject: away\n\ntext\n",
+                        )?
+                        .last(),
+                    _ => hello.flat(),
+                }
+            }
+            (_, greeting) => greeting.flat(),
+        };
+        sendmail.settle(&[])?;
+        let delivered = sendmail.sink().deliveries().len();
+        println!("| `{on_failure}` | {last} | {delivered} |");
+        assert!(last.starts_with(told), "{on_failure:?}: {last}");
+        assert_eq!(delivered, copies, "{on_failure:?}");
+    }
+    Ok(())
+}
+
+/// Many recipients, every tenth astray: those and no others get no copy.
+#[test]
+fn of_a_thousand_recipients_exactly_the_held_ones_get_no_copy() -> Result<()> {
+    if let Some(why) = why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let sendmail = Sendmail::start(&Options::default())?;
+    let settings = Settings::for_mta(&sendmail)
+        .with(serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}}));
+    let daemon = Daemon::start(&settings)?;
+    let recipients: Vec<String> = (0..1000)
+        .map(|number| match number % 10 {
+            0 => format!("Carl{number}@ARMY.ml"),
+            _ => format!("bob{number}@navy.mil"),
+        })
+        .collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let mut client = SmtpClient::open(sendmail.port("submission").context("no port")?)?;
+    let sent = client.message("alice@army.mil", &recipients, "Subject: all\n\ntext\n")?;
+    ensure!(sent.accepted(), "{}", sent.last());
+    client.command("QUIT")?;
+    sendmail.settle(&[])?;
+    let deliveries = sendmail.sink().deliveries();
+    let mut delivered: Vec<&str> = (deliveries.iter())
+        .flat_map(|d| d.recipients.iter().map(|r| r.0.as_str()))
+        .collect();
+    delivered.sort_unstable();
+    let mut expected: Vec<&str> = (recipients.iter().copied())
+        .filter(|recipient| recipient.ends_with("@navy.mil"))
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(delivered, expected);
+    assert_eq!(daemon.held()?.len(), 100);
+    daemon.stop()
+}
+
+/// The line for sendmail.mc is pasted from wherever it was read.
+#[test]
+fn readme_and_howto_have_the_same_filter_line() {
+    let line = |text: &str| {
+        (text.lines().map(str::trim))
+            .find(|line| line.starts_with("INPUT_MAIL_FILTER(`straymail'"))
+            .map(str::to_owned)
+    };
+    let howto = line(include_str!("../docs/howto-sendmail.md"));
+    assert!(howto.is_some());
+    assert_eq!(line(include_str!("../README.md")), howto);
 }

@@ -42,7 +42,7 @@ mixed: bob@navy.mil, carl@army.ml
 /// What may differ between tests.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// `F=` of the filter: what Sendmail does without a working milter.
+    /// `F=T, ` of the filter, or nothing: what Sendmail does without a working milter.
     pub(crate) on_failure: &'static str,
     /// Seconds Sendmail waits for a milter's answer before it counts as failed.
     pub(crate) milter_timeout: u32,
@@ -51,7 +51,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            on_failure: "F=T",
+            on_failure: "F=T, ",
             milter_timeout: 20,
         }
     }
@@ -523,8 +523,8 @@ VIRTUSER_DOMAIN(`old.test')dnl
 DAEMON_OPTIONS(`Port={submission}, Addr=127.0.0.1, Name=submission, InputMailFilters=submission')dnl
 DAEMON_OPTIONS(`Port={relay}, Addr=127.0.0.1, Name=relay, InputMailFilters=relay')dnl
 DAEMON_OPTIONS(`Port={plain}, Addr=127.0.0.1, Name=plain, InputMailFilters=')dnl
-MAIL_FILTER(`submission', `S=unix:{directory}/milter.sock, {on_failure}, T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
-MAIL_FILTER(`relay', `S=unix:{directory}/relay.sock, {on_failure}, T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
+MAIL_FILTER(`submission', `S=unix:{directory}/milter.sock, {on_failure}T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
+MAIL_FILTER(`relay', `S=unix:{directory}/relay.sock, {on_failure}T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
 MAILER(`local')dnl
 MAILER(`smtp')dnl
 LOCAL_CONFIG
