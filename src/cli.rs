@@ -8,8 +8,10 @@ mod check_config;
 mod desk;
 mod doctor;
 mod explanation;
+mod learn;
 mod manual;
 mod quarantine;
+mod report;
 mod reviewer;
 mod run;
 mod scan_log;
@@ -59,6 +61,8 @@ enum Command {
     Approve(approve::Approve),
     Audit(audit::Audit),
     Status(status::Status),
+    Learn(learn::Learn),
+    Report(report::Report),
     Doctor(doctor::Doctor),
     Setup(doctor::Setup),
     Reviewer(reviewer::Reviewer),
@@ -114,6 +118,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Approve(command) => command.run(path),
         Command::Audit(command) => command.run(path),
         Command::Status(command) => command.run(path),
+        Command::Learn(command) => command.run(path),
+        Command::Report(command) => command.run(path),
         Command::Doctor(command) => command.run(path),
         Command::Setup(command) => command.run(path),
         Command::Reviewer(command) => command.run(path),

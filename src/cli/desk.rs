@@ -3,6 +3,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -10,14 +11,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::logging::event;
-use crate::service::quarantine::Quarantine;
+use crate::service::quarantine::{Quarantine, QuarantineSettings};
 use crate::untrusted::Untrusted;
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 
 /// Where an admin's command works.
 pub(super) struct Desk<'a> {
-    pub(super) quarantine: &'a Quarantine,
+    pub(super) quarantine: &'a Arc<Quarantine>,
     /// Who asks, for the audit record.
     pub(super) actor: String,
     pub(super) now: Timestamp,
@@ -43,7 +44,14 @@ pub(super) fn at_desk(
     path: Option<&Path>,
     work: impl FnOnce(&mut Desk<'_>) -> anyhow::Result<()>,
 ) -> Result<u8, Failure> {
-    let settings = load_config(path)?.quarantine;
+    at_desk_with(load_config(path)?.quarantine, work)
+}
+
+/// As [`at_desk`], for a command that needs more of the configuration.
+pub(super) fn at_desk_with(
+    settings: QuarantineSettings,
+    work: impl FnOnce(&mut Desk<'_>) -> anyhow::Result<()>,
+) -> Result<u8, Failure> {
     #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
     let now = Timestamp::now();
     if !settings.dir.is_dir() {
@@ -55,6 +63,7 @@ pub(super) fn at_desk(
     let dir = settings.dir.clone();
     let quarantine = Quarantine::open(settings, now)
         .with_context(|| format!("cannot open the quarantine in {}", dir.display()))?;
+    let quarantine = Arc::new(quarantine);
     let recovery = quarantine.recovery();
     if let Some(kept_as) = &recovery.index_kept_as {
         eprintln!(

@@ -16,10 +16,10 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::logging::event;
 use crate::maillog::{self, Compression, LogFile, MailLog, Tally};
-use crate::policy::Role;
 use crate::score::Scorer;
 use crate::service::Snapshot;
-use crate::service::scan::{self, Difference, Report, Roles, Scan};
+use crate::service::passage::Roles;
+use crate::service::scan::{self, Difference, Report, Scan};
 use crate::untrusted::{Untrusted, json_line};
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
@@ -264,24 +264,7 @@ impl Findings {
 
 /// Returns a replay under `config`.
 fn scan_of(config: Config, zone: TimeZone, now: Timestamp) -> Scan {
-    let roles: Vec<Role> = config
-        .listeners
-        .iter()
-        .map(|listener| listener.role)
-        .collect();
-    let smtp = [Role::Relay, Role::Submission, Role::Local]
-        .into_iter()
-        .find(|role| roles.contains(role))
-        .unwrap_or_default();
-    let roles = Roles {
-        smtp,
-        submission: if roles.contains(&Role::Submission) {
-            Role::Submission
-        } else {
-            smtp
-        },
-        local: Role::Local,
-    };
+    let roles = Roles::of(config.listeners.iter().map(|listener| listener.role));
     let snapshot = Snapshot {
         scorer: Scorer::new(config.trust.list, config.scoring),
         suffixes: config.trust.suffixes,
@@ -293,7 +276,7 @@ fn scan_of(config: Config, zone: TimeZone, now: Timestamp) -> Scan {
 }
 
 /// Returns a progress bar over so many bytes; on a terminal only.
-fn progress(bytes: u64) -> ProgressBar {
+pub(super) fn progress(bytes: u64) -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

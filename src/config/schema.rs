@@ -577,14 +577,15 @@ fn learning(r: &mut Reader, top: &mut Section<'_>) -> LearningSettings {
     let from_mail = r.yes_no(field);
     let field = r.field(&mut section, "names");
     let plain_names = r.choice(field, NAMES);
-    let mut number = |r: &mut Reader, key, most| {
+    // The store remembers no more.
+    let most = crate::store::MOST_DAYS as u64;
+    let mut number = |r: &mut Reader, key, least| {
         let field = r.field(&mut section, key);
-        let number = r.number(field, "a number", 1..=most);
+        let number = r.number(field, "a number of days", least..=most);
         number.and_then(|n| u32::try_from(n).ok())
     };
-    // The store remembers so many days, and the history looks at so many senders.
-    let days = number(r, "days", crate::store::MOST_DAYS as u64);
-    let senders = number(r, "senders", u64::from(crate::service::learning::EVERYBODY));
+    let days = number(r, "days", 1);
+    let answers = number(r, "answers", 0);
     let field = r.field(&mut section, "half_life");
     let half_life = span(r, field, DAY, 3650 * DAY);
     let field = r.field(&mut section, "keep_for");
@@ -595,7 +596,7 @@ fn learning(r: &mut Reader, top: &mut Section<'_>) -> LearningSettings {
         plain_names: plain_names.unwrap_or(default.plain_names),
         half_life: half_life.unwrap_or(default.half_life),
         days: days.unwrap_or(default.days),
-        senders: senders.unwrap_or(default.senders),
+        answers: answers.unwrap_or(default.answers),
         keep_for: keep_for.unwrap_or(default.keep_for),
     }
 }

@@ -499,7 +499,12 @@ impl Conversation {
             score: Some(judged.assessment.score),
             suggestion: judged.assessment.best().map(|best| best.trusted.clone()),
             rule: Some(judged.verdict.rule.clone()),
-            detail: judged.verdict.approval.clone(),
+            detail: match (&judged.verdict.approval, judged.verdict.mode) {
+                (Some(approval), _) => Some(approval.clone()),
+                // What the report on mode observe is made of.
+                (None, Mode::Observe) => Some(format!("would {}", judged.verdict.intended)),
+                (None, Mode::Enforce) => None,
+            },
             ..AuditEvent::new(kind(&judged.verdict), "milter")
         };
         // Nothing depends on this record: a recipient that is refused is refused, one that is

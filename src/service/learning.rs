@@ -9,7 +9,9 @@
 mod batch;
 mod history;
 mod key;
+mod log;
 mod settings;
+mod suggest;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +34,9 @@ use crate::store::{
 pub use batch::Batch;
 pub use history::{EVERYBODY, History, NotYet};
 pub use key::LearnKeyError;
+pub use log::{Counted, LogLearner, New};
 pub use settings::LearningSettings;
+pub use suggest::{Suggestion, Suggestions};
 
 use batch::{Outbound, is_role};
 use key::{Kind, LearnKey};
@@ -401,6 +405,30 @@ impl Learning {
             }
         }
         Ok(())
+    }
+
+    /// Returns the time of the last mail counted in the log whose first line has this hash.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn log_read_until(&self, beginning: &[u8; 32]) -> Result<Option<Timestamp>, StoreError> {
+        (self.quarantine.store).read(|ledger| ledger.log_read_until(beginning))
+    }
+
+    /// Notes that a log was counted until the mail of `until`, of which `mails` were new.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn log_was_read(
+        &self,
+        beginning: &[u8; 32],
+        until: Timestamp,
+        mails: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        (self.quarantine.store).write(Durability::Written, |ledger| {
+            ledger.log_was_read(beginning, until, mails, now)
+        })
     }
 
     /// Returns how much is remembered.

@@ -14,18 +14,17 @@ mod leak;
 mod report;
 mod suspect;
 
-use std::net::IpAddr;
-
 use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::address::{Address, Host};
-use crate::maillog::{Delivery, Destination, Entrance, Outcome};
-use crate::policy::{Action, Band, Role, Subject};
+use crate::maillog::{Delivery, Destination, Outcome};
+use crate::policy::{Action, Band, Subject};
 use crate::score::{Assessment, Context};
 use crate::service::Snapshot;
-use crate::session::{Client, Mail, Passage, Recipient, Session};
+use crate::service::passage::{Origin, Roles};
+use crate::session::{Passage, Recipient};
 
 pub use day::Day;
 pub use leak::{Leak, Way};
@@ -41,27 +40,6 @@ const MOST_DOMAINS: usize = 500_000;
 const MOST_CORRESPONDENTS: usize = 1_000_000;
 /// Most leaks that are listed one by one; the oldest. The others are counted.
 const MOST_LEAKS: usize = 10_000;
-
-/// The role of the listener that mail came by, judged from how it came into the MTA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roles {
-    /// By SMTP.
-    pub smtp: Role,
-    /// By a service for senders.
-    pub submission: Role,
-    /// By sendmail(1), and what has no known origin.
-    pub local: Role,
-}
-
-impl Default for Roles {
-    fn default() -> Self {
-        Roles {
-            smtp: Role::Relay,
-            submission: Role::Submission,
-            local: Role::Local,
-        }
-    }
-}
 
 /// A replay of a log under one configuration.
 pub struct Scan {
@@ -79,7 +57,7 @@ pub struct Scan {
     leaks: Vec<Leak>,
     days: day::Days,
     counts: Counts,
-    message: Message,
+    message: Origin,
 }
 
 /// What is known of a recipient domain.
@@ -89,14 +67,6 @@ enum Known {
     Clean,
     /// The suspect of this number.
     Suspect(u32),
-}
-
-/// The message of the delivery before: most often the next is of the same one.
-struct Message {
-    number: u64,
-    passage: Passage,
-    role: Role,
-    sender: String,
 }
 
 impl Scan {
@@ -114,22 +84,15 @@ impl Scan {
             suspects: Suspects::default(),
             leaks: Vec::new(),
             counts: Counts::default(),
-            message: Message {
-                number: 0,
-                passage: Passage::Judged,
-                role: Role::Local,
-                sender: String::new(),
-            },
+            message: Origin::default(),
         }
     }
 
     /// Takes one delivery into account.
     pub fn delivery(&mut self, delivery: &Delivery<'_>) {
-        if delivery.message == 0 || delivery.message != self.message.number {
-            self.message = self.message_of(delivery);
-        }
+        self.message.look(delivery, &self.snapshot, &self.roles);
         if delivery.first_of_message {
-            match self.message.passage {
+            match self.message.passage() {
                 Passage::Judged => self.counts.mails += 1,
                 Passage::Inbound => {
                     self.counts.inbound_mails += 1;
@@ -138,7 +101,7 @@ impl Scan {
                 Passage::NullSender => self.counts.null_sender_mails += 1,
             }
         }
-        match self.message.passage {
+        match self.message.passage() {
             Passage::NullSender => {}
             Passage::Inbound => self.forwarded(delivery),
             Passage::Judged => self.outbound(delivery),
@@ -148,31 +111,6 @@ impl Scan {
     /// Ends the replay.
     pub fn finish(self) -> Report {
         report::build(self)
-    }
-
-    fn message_of(&self, delivery: &Delivery<'_>) -> Message {
-        let role = match delivery.entrance {
-            Entrance::Smtp => self.roles.smtp,
-            Entrance::Submission => self.roles.submission,
-            Entrance::Local | Entrance::Unknown => self.roles.local,
-        };
-        let mut session = Session::new(role);
-        session.connect(client(delivery.client));
-        // An unknown sender is not the null sender.
-        let path = delivery.sender.unwrap_or(b"unknown");
-        let mail = Mail {
-            path,
-            login: delivery.login,
-            ..Mail::default()
-        };
-        let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
-        let message = session.mail(mail, gate, suffixes);
-        Message {
-            number: delivery.message,
-            passage: message.passage,
-            role,
-            sender: message.sender.canonical(),
-        }
     }
 
     fn count_answer(&mut self, delivery: &Delivery<'_>) {
@@ -295,10 +233,10 @@ impl Scan {
     fn judge(&mut self, delivery: &Delivery<'_>, recipient: &[u8], suspect: u32) {
         let recipient = self.parse(recipient).canonical();
         let subject = Subject {
-            sender: &self.message.sender,
+            sender: self.message.sender(),
             login: login(delivery),
             client: delivery.client,
-            role: self.message.role,
+            role: self.message.role(),
             recipient: &recipient,
         };
         let Some(entry) = self.suspects.get_mut(suspect) else {
@@ -314,18 +252,18 @@ impl Scan {
         self.counts.actions(verdict.intended);
         self.counts.refused += u64::from(refused && verdict.band >= Band::Suspect);
         self.days.flagged(delivery.time, verdict.intended);
-        entry.judged(delivery.time, &self.message.sender, &recipient, &verdict);
+        entry.judged(delivery.time, self.message.sender(), &recipient, &verdict);
     }
 
     /// Notes what became of a recipient at a doubtful domain.
     fn happened(&mut self, delivery: &Delivery<'_>, suspect: u32, way: Way) {
-        let sender = sender_of(delivery, &self.message.sender);
+        let sender = sender_of(delivery, self.message.sender());
         let recipient = self.parse(delivery.recipient).canonical();
         let subject = Subject {
             sender,
             login: login(delivery),
             client: delivery.client,
-            role: self.message.role,
+            role: self.message.role(),
             recipient: &recipient,
         };
         let Some(entry) = self.suspects.get_mut(suspect) else {
@@ -361,15 +299,6 @@ fn sender_of<'a>(delivery: &Delivery<'_>, sender: &'a str) -> &'a str {
 
 fn login<'l>(delivery: &Delivery<'l>) -> Option<&'l str> {
     std::str::from_utf8(delivery.login?).ok()
-}
-
-fn client(ip: Option<IpAddr>) -> Client {
-    Client {
-        name: Vec::new(),
-        ip,
-        // Not 0: that is how Postfix shows mail of sendmail(1).
-        port: 1,
-    }
 }
 
 /// Returns the part behind the `@` of an address that cannot be read in two ways.

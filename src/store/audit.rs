@@ -292,6 +292,35 @@ impl Ledger<'_> {
         Ok(())
     }
 
+    /// Gives `each` every row from `from` to before `to`, oldest first.
+    ///
+    /// # Errors
+    /// What `each` returned, or the record cannot be read.
+    pub fn each_audit<E: From<StoreError>>(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        mut each: impl FnMut(&AuditRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT seq, at, event, previous, hash FROM audit WHERE at >= ?1 AND at < ?2 ORDER BY seq",
+            )
+            .map_err(error)?;
+        let rows = statement
+            .query_map(
+                params![from.as_millisecond(), to.as_millisecond()],
+                read_raw,
+            )
+            .map_err(error)?;
+        for raw in rows {
+            each(&raw.map_err(error)?.record()?)?;
+        }
+        Ok(())
+    }
+
     /// Returns the rows that fit, oldest first.
     pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
         let error = |error| self.error(error);
@@ -328,19 +357,7 @@ impl Ledger<'_> {
             .map_err(error)?;
         let mut records = Vec::new();
         for raw in rows {
-            let raw = raw.map_err(error)?;
-            let event = serde_json::from_str(&raw.text).map_err(|error| StoreError::Row {
-                table: "audit",
-                row: raw.seq.to_string(),
-                what: error.to_string(),
-            })?;
-            records.push(AuditRecord {
-                seq: raw.seq,
-                at: raw.time,
-                event,
-                previous: raw.previous,
-                hash: raw.hash,
-            });
+            records.push(raw.map_err(error)?.record()?);
         }
         records.reverse();
         Ok(records)
@@ -402,6 +419,23 @@ struct Raw {
     text: String,
     previous: String,
     hash: String,
+}
+
+impl Raw {
+    fn record(self) -> Result<AuditRecord, StoreError> {
+        let event = serde_json::from_str(&self.text).map_err(|error| StoreError::Row {
+            table: "audit",
+            row: self.seq.to_string(),
+            what: error.to_string(),
+        })?;
+        Ok(AuditRecord {
+            seq: self.seq,
+            at: self.time,
+            event,
+            previous: self.previous,
+            hash: self.hash,
+        })
+    }
 }
 
 fn read_raw(row: &Row<'_>) -> rusqlite::Result<Raw> {

@@ -24,6 +24,16 @@ pub struct DayTotal {
 }
 
 impl DayTotal {
+    /// Adds what passed on another day.
+    pub fn add(&mut self, other: &DayTotal) {
+        self.judged += other.judged;
+        self.inbound += other.inbound;
+        self.null_sender += other.null_sender;
+        self.clean += other.clean;
+        self.suspicious += other.suspicious;
+        self.faults += other.faults;
+    }
+
     /// Returns what came since `earlier` of the same counters.
     pub fn since(&self, earlier: &DayTotal) -> DayTotal {
         DayTotal {
@@ -63,6 +73,15 @@ impl Ledger<'_> {
             )
             .map_err(|error| self.error(error))?;
         Ok(())
+    }
+
+    /// Returns the first day that was counted.
+    pub fn first_day_total(&self) -> Result<Option<Day>, StoreError> {
+        let first: Option<i64> = self
+            .connection
+            .query_row("SELECT min(day) FROM day_total", [], |row| row.get(0))
+            .map_err(|error| self.error(error))?;
+        Ok(first.map(Day::numbered))
     }
 
     /// Returns what passed from `first` to `last`, both included, for each day that had any.

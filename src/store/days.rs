@@ -22,8 +22,12 @@ pub struct Day(u16);
 impl Day {
     /// Returns the day of `at`; before 1970 the first one, after 2149 the last one.
     pub fn of(at: Timestamp) -> Day {
-        let day = at.as_second().div_euclid(DAY_SECONDS);
-        Day(u16::try_from(day.max(0)).unwrap_or(u16::MAX))
+        Day::of_second(at.as_second())
+    }
+
+    /// Returns the day of a second, counted from 1970-01-01T00:00Z.
+    pub fn of_second(second: i64) -> Day {
+        Day::numbered(second.div_euclid(DAY_SECONDS))
     }
 
     /// Returns the day of this number, as [`Day::number`] gave it.

@@ -27,6 +27,16 @@ pub struct Counts {
     pub last_error: Option<String>,
 }
 
+impl Counts {
+    /// Returns how many entries wait.
+    pub fn open(&self) -> u64 {
+        (self.entries.iter())
+            .filter(|(state, _)| state.is_open())
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
+
 impl Ledger<'_> {
     /// Counts everything. Scans the index, so it is for people, not for every message.
     pub fn counts(&self) -> Result<Counts, StoreError> {

@@ -1,16 +1,16 @@
 //! What earlier mail with a domain is worth.
 //!
-//! A wrong address in somebody's book is written to again and again, and so is an imitator
-//! whom somebody answers. Days, different senders and answers tell these from a neighbour that
-//! the site really works with:
+//! A typo that many make goes out on many days, from many people; so does a wrong address in
+//! somebody's book. What they do not get is answers. So a neighbour that the site really works
+//! with is told by days with mail in both directions:
 //!
-//! | days, decayed | who | this sender | counts as |
+//! | days, decayed | answers | this sender | counts as |
 //! |---|---|---|---|
-//! | fewer than `days` | anybody | | nothing |
-//! | `days` or more | one sender, never answered | | nothing; listed for the admin |
-//! | `days` or more | `senders` or more, or answered | wrote there | that many mails |
-//! | `days` or more | [`EVERYBODY`] or more | never wrote there | that many mails |
-//! | `days` or more | fewer | never wrote there | [`NEWCOMER`] mails |
+//! | fewer than `days` | any | | nothing |
+//! | `days` or more | on fewer than `answers` days | | nothing; listed for the admin |
+//! | `days` or more | enough | wrote there | that many mails |
+//! | `days` or more | enough, and [`EVERYBODY`] or more wrote | never wrote there | that many mails |
+//! | `days` or more | enough, and fewer wrote | never wrote there | [`NEWCOMER`] mails |
 
 use serde::Serialize;
 
@@ -51,8 +51,8 @@ pub struct History {
 pub enum NotYet {
     /// Too few different days.
     FewDays,
-    /// One person alone writes there, and nobody answers.
-    OneSided,
+    /// Too few days with answers.
+    FewAnswers,
 }
 
 impl NotYet {
@@ -60,7 +60,7 @@ impl NotYet {
     pub fn words(self) -> &'static str {
         match self {
             NotYet::FewDays => "too few days",
-            NotYet::OneSided => "one sender, no answer: perhaps a wrong address in a book",
+            NotYet::FewAnswers => "too few answers: perhaps a typo that many make",
         }
     }
 }
@@ -92,8 +92,8 @@ impl History {
     pub fn established(&self, settings: &LearningSettings) -> Result<(), NotYet> {
         if self.worth < settings.days.max(1) {
             Err(NotYet::FewDays)
-        } else if self.senders < settings.senders && self.answers == 0 {
-            Err(NotYet::OneSided)
+        } else if self.answers < settings.answers {
+            Err(NotYet::FewAnswers)
         } else {
             Ok(())
         }
@@ -131,12 +131,12 @@ mod tests {
         let settings = LearningSettings::default();
         for (worth, senders, answers, wrote_before, expected) in [
             (0, 0, 0, false, (0, 0)),
-            (2, 9, 2, true, (0, 0)),
-            (16, 1, 0, true, (0, 0)),
-            (3, 2, 0, true, (3, 0)),
-            (3, 1, 1, true, (3, 1)),
-            (9, 2, 0, false, (NEWCOMER, 0)),
-            (9, EVERYBODY, 0, false, (9, 0)),
+            (2, 5, 2, true, (0, 0)),
+            (16, 5, 0, true, (0, 0)),
+            (16, 5, 1, true, (0, 0)),
+            (3, 1, 2, true, (3, 2)),
+            (9, 2, 2, false, (NEWCOMER, 2)),
+            (9, EVERYBODY, 3, false, (9, 3)),
         ] {
             let history = history(worth, senders, answers, wrote_before);
             assert_eq!(history.counts(&settings), expected, "{history:?}");

@@ -17,9 +17,10 @@ pub struct LearningSettings {
     /// From so many days with mail on, history counts. Default 3: a typo repeated from the
     /// address book the next day is not yet a relationship.
     pub days: u32,
-    /// From so many different senders on, or when answers came. Default 2: what one person
-    /// alone writes to may be a wrong address in their book.
-    pub senders: u32,
+    /// From so many different days with answers on. Default 2: what is never answered may be a
+    /// typo that many make, and one automatic reply is no conversation. 0 asks for none, where
+    /// inbound mail is not seen.
+    pub answers: u32,
     /// What was not written to for so long is forgotten. Default two years.
     pub keep_for: Duration,
 }
@@ -31,7 +32,7 @@ impl Default for LearningSettings {
             plain_names: false,
             half_life: Duration::from_secs(180 * 86_400),
             days: 3,
-            senders: 2,
+            answers: 2,
             keep_for: Duration::from_secs(730 * 86_400),
         }
     }

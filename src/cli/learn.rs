@@ -1,0 +1,414 @@
+//! `straymail learn`: learn from logs whom the site writes to, and see what was learned.
+
+mod files;
+mod shown;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::domain::Domain;
+use crate::maillog::{MailLog, Tally};
+use crate::score::Scorer;
+use crate::service::Snapshot;
+use crate::service::learning::{Counted, Learning, LogLearner, New};
+use crate::service::passage::{Origin, Roles};
+use crate::store::{AuditEvent, Day, EventKind};
+use crate::untrusted::Untrusted;
+
+use super::desk::{Desk, at_desk_with, json};
+use super::{Failure, load_config};
+use files::FileError;
+
+/// Rows a person is shown when no limit is given.
+const DEFAULT_LIMIT: u32 = 50;
+
+/// Learns from logs whom the site writes to; shows and erases what was learned
+#[derive(Debug, clap::Args)]
+#[command(
+    subcommand_precedence_over_arg = true,
+    after_help = "A log may be read again, also grown, rotated or packed: what was counted counts once.\n\
+                  History excuses a real neighbour of a trusted name, and never what looks the same or \
+                  swaps a trusted ending (docs/learning.md).\n\n\
+                  Exit status: 0 fine, 1 a file could not be read to its end."
+)]
+pub(super) struct Learn {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Logs of Postfix or Sendmail, plain or packed; `-` is standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Propose entries for the trusted list instead, from these logs or, where names are plain,
+    /// from what was learned; nothing is stored
+    #[arg(long)]
+    suggest: bool,
+    /// With --suggest: at most so many
+    #[arg(long, value_name = "N", requires = "suggest")]
+    limit: Option<u32>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Status(Status),
+    List(List),
+    Show(Show),
+    Forget(Forget),
+}
+
+/// Shows how much was learned
+#[derive(Debug, clap::Args)]
+struct Status {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists the names written to that resemble a trusted one, and whether history excuses them
+#[derive(Debug, clap::Args)]
+struct List {
+    /// At most so many, those with most mail
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LIMIT)]
+    limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what is known of mail with a domain
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The domain
+    domain: String,
+    /// As it counts for this sender
+    #[arg(long, value_name = "ADDRESS", default_value = "")]
+    sender: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Erases what was learned about a person or a recipient domain
+#[derive(Debug, clap::Args)]
+struct Forget {
+    /// An address erases the person, as sender and as recipient; a domain all mail to it
+    #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything")]
+    whom: Vec<String>,
+    /// Everything that was learned
+    #[arg(long, conflicts_with = "whom")]
+    everything: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What reading logs came to.
+#[derive(Serialize)]
+struct Outcome {
+    counted: Counted,
+    logs: Vec<LogOutcome>,
+    read: Tally,
+}
+
+#[derive(Serialize)]
+struct LogOutcome {
+    name: String,
+    counted: Counted,
+    /// Whether the log was known.
+    again: bool,
+    error: Option<String>,
+}
+
+/// What a command needs beside the quarantine.
+struct Site {
+    snapshot: Snapshot,
+    learning: Learning,
+    roles: Roles,
+}
+
+impl Learn {
+    pub(super) fn run(&self, path: Option<&Path>) -> Result<u8, Failure> {
+        let config = load_config(path)?;
+        let quarantine = config.quarantine.clone();
+        at_desk_with(quarantine, |desk| {
+            let site = Site::open(config, desk)?;
+            anyhow::ensure!(
+                self.action.is_none() || self.files.is_empty() && !self.suggest,
+                "give logs or a command, not both; a log of that name is ./status"
+            );
+            match &self.action {
+                None if self.suggest => self.suggest(&site, desk),
+                None if self.files.is_empty() => {
+                    anyhow::bail!("name the logs to read, or say status, list, show or forget")
+                }
+                None => self.read(&site, desk),
+                Some(Action::Status(status)) => shown::extent(&site.learning, status.json, desk),
+                Some(Action::List(list)) => {
+                    let found = site
+                        .learning
+                        .doubtful(&site.snapshot, list.limit, desk.now)?;
+                    shown::doubtful(&found, list.json, desk.out)
+                }
+                Some(Action::Show(show)) => show.run(&site, desk),
+                Some(Action::Forget(forget)) => forget.run(&site, desk),
+            }
+        })
+    }
+
+    /// Reads the logs and stores what they teach.
+    fn read(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        // What passed since then was counted as it passed.
+        let passed_since = match site.learning.settings().from_mail {
+            true => desk.quarantine.first_day_total()?,
+            false => None,
+        };
+        let mut learner = LogLearner::new(&site.snapshot);
+        let mut outcome = Outcome {
+            counted: Counted::default(),
+            logs: Vec::new(),
+            read: Tally::default(),
+        };
+        let mut log = MailLog::new(TimeZone::system(), desk.now);
+        let mut failed = None;
+        for file in files::look(&self.files, desk)? {
+            let beginning = file.beginning();
+            let known = match &beginning {
+                Some(beginning) => site.learning.log_read_until(beginning)?,
+                None => None,
+            };
+            learner.begin(New {
+                after: known.map(Timestamp::as_second),
+                before: passed_since,
+            });
+            let mut origin = Origin::default();
+            let done = file.read(&mut log, |delivery| {
+                origin.look(delivery, &site.snapshot, &site.roles);
+                learner.delivery(delivery, origin.passage(), origin.sender());
+                if failed.is_none() {
+                    failed = learner.write(&site.learning, false).err();
+                }
+            });
+            let (counted, until) = learner.end();
+            learner.write(&site.learning, true)?;
+            if let (Some(beginning), Some(until)) = (&beginning, until) {
+                let until = Timestamp::from_second(until).unwrap_or(desk.now);
+                let new = counted.mails - counted.before;
+                site.learning
+                    .log_was_read(beginning, until, new, desk.now)?;
+            }
+            outcome.add(&file.name(), counted, known.is_some(), done.as_ref().err());
+            if let Err(error) = done {
+                desk.complain(&FileError {
+                    name: file.name(),
+                    error,
+                })?;
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        outcome.read = log.tally();
+        let event = AuditEvent {
+            detail: Some(format!(
+                "{} mails of {} logs, {} of them counted before",
+                outcome.counted.mails,
+                outcome.logs.len(),
+                outcome.counted.before
+            )),
+            ..AuditEvent::new(EventKind::Learned, desk.actor.clone())
+        };
+        desk.quarantine.record(&event, desk.now)?;
+        if self.json {
+            return json(&outcome, desk.out);
+        }
+        outcome.print(desk.out)?;
+        shown::extent(&site.learning, false, desk)?;
+        let doubtful = site
+            .learning
+            .doubtful(&site.snapshot, DEFAULT_LIMIT, desk.now)?;
+        if !doubtful.is_empty() {
+            writeln!(desk.out)?;
+            shown::doubtful(&doubtful, false, desk.out)?;
+        }
+        Ok(())
+    }
+
+    /// Proposes trusted entries.
+    fn suggest(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let today = Day::of(desk.now);
+        if self.files.is_empty() {
+            if !site.learning.settings().plain_names {
+                anyhow::bail!(
+                    "names are stored as hashes (learning.names); give the logs to propose from, as in `straymail learn --suggest /var/log/mail.log*`"
+                );
+            }
+            let found = site.learning.suggest(
+                &site.snapshot,
+                self.limit.unwrap_or(DEFAULT_LIMIT),
+                today,
+            )?;
+            return shown::suggestions(&found, self.json, desk.out);
+        }
+        let mut learner = LogLearner::new(&site.snapshot);
+        let mut log = MailLog::new(TimeZone::system(), desk.now);
+        for file in files::look(&self.files, desk)? {
+            let mut origin = Origin::default();
+            let done = file.read(&mut log, |delivery| {
+                origin.look(delivery, &site.snapshot, &site.roles);
+                learner.delivery(delivery, origin.passage(), origin.sender());
+            });
+            if let Err(error) = done {
+                let name = file.name();
+                desk.complain(&FileError { name, error })?;
+            }
+        }
+        let batch = learner.into_batch();
+        if batch.left_out() > 0 {
+            eprintln!(
+                "straymail: {} mails did not fit into memory and are not among these; give fewer logs",
+                batch.left_out()
+            );
+        }
+        let found = (site.learning).suggest_from(
+            &batch,
+            &site.snapshot,
+            self.limit.unwrap_or(DEFAULT_LIMIT),
+            today,
+        );
+        shown::suggestions(&found, self.json, desk.out)
+    }
+}
+
+impl Site {
+    fn open(config: Config, desk: &Desk<'_>) -> anyhow::Result<Site> {
+        let roles = Roles::of(config.listeners.iter().map(|listener| listener.role));
+        let learning = Learning::open(Arc::clone(desk.quarantine), config.learning)
+            .context("cannot open what was learned")?;
+        Ok(Site {
+            snapshot: Snapshot {
+                scorer: Scorer::new(config.trust.list, config.scoring),
+                suffixes: config.trust.suffixes,
+                policy: config.policy,
+                gate: config.gate,
+                help: config.help,
+            },
+            learning,
+            roles,
+        })
+    }
+}
+
+impl Show {
+    fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let domain = Domain::parse(self.domain.as_bytes(), &site.snapshot.suffixes)
+            .with_context(|| format!("{:?} is not a domain name", self.domain))?;
+        let found = site.learning.history(&self.sender, &domain, desk.now)?;
+        let history = found.unwrap_or_default();
+        if self.json {
+            return json(&history, desk.out);
+        }
+        if history.first_on.is_none() {
+            writeln!(
+                desk.out,
+                "nothing is known of mail to {}",
+                Untrusted::text(domain.ascii())
+            )?;
+            return Ok(());
+        }
+        let settings = site.learning.settings();
+        let (mails, answers) = history.counts(settings);
+        let counts = match history.established(settings) {
+            Err(why) => format!("counts for nothing: {}", why.words()),
+            Ok(()) => format!("the scorer is told of {mails} mails and {answers} answers"),
+        };
+        let standing = match site
+            .learning
+            .doubt(&site.snapshot.scorer, &domain, history.clone())
+        {
+            Some(doubtful) => format!(
+                "{counts}; score {}, with history {}",
+                doubtful.assessment.score, doubtful.weighed.score
+            ),
+            None if site.snapshot.scorer.is_trusted(&domain) => "an entry trusts it".to_owned(),
+            None => format!("{counts}; it resembles nothing that is trusted"),
+        };
+        let name = domain.registrable().unwrap_or(domain.ascii());
+        shown::history(name, &history, &standing, desk.out)?;
+        Ok(())
+    }
+}
+
+impl Forget {
+    fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let mut erased = Vec::new();
+        if self.everything {
+            let all = site.learning.forget_everything(&desk.actor, desk.now)?;
+            erased.push(("everything", all));
+        }
+        for whom in &self.whom {
+            let done = (site.learning).forget(whom, &site.snapshot, &desk.actor, desk.now)?;
+            erased.push((whom, done));
+        }
+        for (whom, erased) in erased {
+            if self.json {
+                json(&erased, desk.out)?;
+                continue;
+            }
+            writeln!(
+                desk.out,
+                "{}: {} domains, {} pairs of sender and domain, {} addresses erased",
+                Untrusted::text(whom),
+                erased.domains,
+                erased.pairs,
+                erased.mailboxes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, name: &str, counted: Counted, again: bool, error: Option<&io::Error>) {
+        self.counted.mails += counted.mails;
+        self.counted.before += counted.before;
+        self.counted.answers += counted.answers;
+        self.counted.left_out += counted.left_out;
+        self.logs.push(LogOutcome {
+            name: name.to_owned(),
+            counted,
+            again,
+            error: error.map(ToString::to_string),
+        });
+    }
+
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        for log in &self.logs {
+            let counted = &log.counted;
+            let before = match counted.before {
+                0 => String::new(),
+                before => format!(", {before} of them counted before"),
+            };
+            writeln!(
+                out,
+                "{}: {} mails to other domains{before}; {} from outside",
+                log.name, counted.mails, counted.answers
+            )?;
+        }
+        let read = &self.read;
+        let unusable = read.unreadable_lines + read.truncated_lines + read.overlong_lines;
+        writeln!(
+            out,
+            "{} lines, {unusable} of them unusable, {} of other programs; {} deliveries, {} without their sender",
+            read.lines, read.other_lines, read.deliveries, read.without_sender
+        )
+    }
+}

@@ -1,0 +1,263 @@
+//! The report over a known history: every figure, and each way to print it.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod held;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use held::{at, envelope, open};
+use straymail::octets::Octets;
+use straymail::score::{Assessment, Candidate, Edit, Finding};
+use straymail::service::decide::{Choice, Decision, Remember};
+use straymail::service::quarantine::Quarantine;
+use straymail::service::report::{DayFigures, Endings, Verdicts, Would};
+use straymail::store::{AuditEvent, Day, EntryId, EventKind};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+fn assessment(score: u8) -> Assessment {
+    let candidate = Candidate {
+        trusted: "army.mil".to_owned(),
+        score,
+        evidence: Vec::new(),
+        edit: Edit::default(),
+    };
+    Assessment {
+        score,
+        finding: Finding::Resembles {
+            candidates: vec![candidate],
+        },
+    }
+}
+
+/// Holds a message to carl@army.ml at second `second`, the `n`th of them.
+fn hold(quarantine: &Quarantine, n: usize, second: i64) -> EntryId {
+    let mut envelope = envelope(at(second));
+    envelope.recipients[0].assessment = assessment(70);
+    let mut draft = quarantine.draft();
+    let message = format!("Message-ID: <{n}@example.org>\r\n\r\nHello\r\n");
+    draft.write(message.as_bytes()).unwrap();
+    quarantine
+        .hold(draft, envelope, at(second))
+        .unwrap()
+        .remove(0)
+}
+
+fn record(quarantine: &Quarantine, kind: EventKind, rule: &str, detail: Option<&str>, second: i64) {
+    let event = AuditEvent {
+        recipient: Some(Octets::from("<x@boing.com>")),
+        suggestion: Some("boeing.com".to_owned()),
+        score: Some(76),
+        rule: Some(rule.to_owned()),
+        detail: detail.map(str::to_owned),
+        ..AuditEvent::new(kind, "milter")
+    };
+    quarantine.record(&event, at(second)).unwrap();
+}
+
+fn history(dir: &Path) -> Quarantine {
+    let quarantine = open(dir, 1);
+    let decide = |id: &EntryId, choice: Choice, second| {
+        let decision = Decision {
+            choice,
+            remember: Remember::Not,
+        };
+        let sender = "sender anna@example.org (login anna)";
+        quarantine
+            .decide(id, &decision, sender, at(second))
+            .unwrap();
+    };
+    // The day before: held, and decided within the time of the report.
+    let early = hold(&quarantine, 0, -DAY);
+    let ids: Vec<EntryId> = (1..=6).map(|n| hold(&quarantine, n, HOUR)).collect();
+    // A client's second try is the same recipient.
+    hold(&quarantine, 1, 2 * HOUR);
+    decide(&early, Choice::Send, HOUR);
+    decide(
+        &ids[0],
+        Choice::Correct("carl@army.mil".to_owned()),
+        3 * HOUR,
+    );
+    decide(&ids[1], Choice::Cancel, 4 * HOUR);
+    decide(&ids[2], Choice::Cancel, DAY + HOUR);
+    quarantine
+        .drop_entry(&ids[3], "spam", "web ed", at(5 * HOUR))
+        .unwrap();
+    quarantine
+        .expire_entry(&ids[4], "nobody decided", None, at(DAY + 2 * HOUR))
+        .unwrap();
+    record(&quarantine, EventKind::Rejected, "default", None, HOUR);
+    record(&quarantine, EventKind::Noted, "default", None, HOUR);
+    for intended in ["reject", "hold", "hold", "accept"] {
+        let detail = format!("would {intended}");
+        record(
+            &quarantine,
+            EventKind::Observed,
+            "lab",
+            Some(&detail),
+            DAY + HOUR,
+        );
+    }
+    record(&quarantine, EventKind::Observed, "lab", None, DAY + HOUR);
+    // After the end.
+    record(&quarantine, EventKind::Rejected, "default", None, 2 * DAY);
+    quarantine
+}
+
+#[test]
+fn every_verdict_and_every_decision_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = history(dir.path()).report(at(0), at(2 * DAY)).unwrap();
+    let verdicts = Verdicts {
+        held: 6,
+        rejected: 1,
+        noted: 1,
+        observed: 5,
+        ..Verdicts::default()
+    };
+    assert_eq!((report.verdicts, report.flagged), (verdicts, 13));
+    let would = Would {
+        rejected: 1,
+        held: 2,
+        noted: 1,
+        unknown: 1,
+        ..Would::default()
+    };
+    assert_eq!(report.would, would);
+    let endings = Endings {
+        confirmed: 1,
+        corrected: 1,
+        cancelled: 2,
+        dropped: 1,
+        expired: 1,
+        ..Endings::default()
+    };
+    assert_eq!(report.endings, endings);
+    assert_eq!(report.confirm_rate, Some(25));
+    // What is decided to be sent still waits for the worker.
+    assert_eq!(report.waiting, 3);
+    let pairs: Vec<_> = (report.pairs.iter())
+        .map(|pair| {
+            (
+                pair.domain.as_str(),
+                pair.recipients,
+                pair.kept_back,
+                pair.prevented,
+            )
+        })
+        .collect();
+    assert_eq!(pairs, [("boing.com", 7, 1, 0), ("army.ml", 6, 6, 3)]);
+    let slowest: Vec<_> = (report.slowest.iter())
+        .map(|slow| (slow.seconds / HOUR, slow.ending))
+        .collect();
+    assert_eq!(
+        slowest,
+        [
+            (25, "confirmed"),
+            (24, "cancelled"),
+            (4, "dropped"),
+            (3, "cancelled"),
+            (2, "corrected")
+        ]
+    );
+    let rules: Vec<_> = (report.rules.iter())
+        .map(|rule| {
+            (
+                rule.rule.as_str(),
+                rule.verdicts.held,
+                rule.would.held,
+                rule.confirm_rate,
+            )
+        })
+        .collect();
+    assert_eq!(rules, [("default", 6, 0, Some(25)), ("lab", 0, 2, None)]);
+    let first = Day::of(at(0));
+    let day = |n: i64, flagged, kept_back, would_keep_back| DayFigures {
+        day: Day::numbered(first.number() + n),
+        flagged,
+        kept_back,
+        would_keep_back,
+    };
+    assert_eq!(
+        report.days,
+        [day(0, 8, 7, 0), day(1, 5, 0, 3), day(2, 0, 0, 0)]
+    );
+}
+
+#[test]
+fn nothing_is_a_report_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = open(dir.path(), 1).report(at(0), at(DAY)).unwrap();
+    assert_eq!(
+        (report.flagged, report.confirm_rate, report.pairs.len()),
+        (0, None, 0)
+    );
+}
+
+#[test]
+fn the_command_prints_text_json_and_a_page_without_anything_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = history(&dir.path().join("store"));
+    // A name that a page must not take for its own text.
+    let hostile = AuditEvent {
+        recipient: Some(Octets::from("<x@\"<script>alert(1)</script>\"\u{1b}>")),
+        rule: Some("<b>".to_owned()),
+        score: Some(50),
+        ..AuditEvent::new(EventKind::Noted, "milter")
+    };
+    quarantine.record(&hostile, at(HOUR)).unwrap();
+    drop(quarantine);
+    let config = dir.path().join("milter.yaml");
+    let store = dir.path().join("store");
+    let yaml = format!(
+        "public_suffix_list: built-in\nquarantine:\n  directory: {}\n",
+        store.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let run = |arguments: &[&str]| {
+        let (from, to) = (at(0).to_string(), at(2 * DAY).to_string());
+        let output = Command::cargo_bin("straymail")
+            .unwrap()
+            .args(["report", "--from", &from, "--to", &to, "--config"])
+            .arg(&config)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&[]);
+    for part in [
+        "       14  looked like a trusted domain",
+        "              6  held\n",
+        "                    2  would be held\n",
+        "        1  corrected   sent to the address that was meant: a leak prevented\n",
+        "      25%  confirm rate: so many holds were false alarms",
+        "army.ml",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&run(&["--format", "json"])).unwrap();
+    assert_eq!(json["endings"]["corrected"], 1);
+    assert_eq!(json["days"][0]["flagged"], 9);
+    let page = run(&["--format", "html"]);
+    assert!(
+        page.contains("<b>14</b>looked like a trusted domain"),
+        "{page}"
+    );
+    for outside in [
+        "<script",
+        "http://",
+        "https://",
+        "url(",
+        "@import",
+        "<b>default",
+        "\u{1b}",
+    ] {
+        assert!(!page.contains(outside), "{outside:?} is in the page");
+    }
+    assert!(page.contains("&lt;b&gt;"));
+}
