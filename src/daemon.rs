@@ -4,6 +4,8 @@
 //! time; a second signal cuts them off. SIGHUP reloads: the new configuration is checked as a
 //! whole first, and when anything is wrong with it the old one stays.
 
+mod watchdog;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +19,10 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
-use crate::milter::listener::ListenerSettings;
+use crate::milter::listener::{ListenAddress, ListenerSettings};
 #[cfg(feature = "libmilter")]
 use crate::milter::vendor::{self, Vendor};
-use crate::milter::{Milter, MilterSettings};
+use crate::milter::{Milter, MilterSettings, Probe};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
 use crate::review::{Review, ReviewSettings};
 use crate::score::Scorer;
@@ -183,7 +185,18 @@ async fn serve(
         #[cfg(feature = "libmilter")]
         Serving::Theirs(vendor) => event::started(&log, std::iter::once(vendor.address())),
     }
+    let probe = judges
+        .then(|| {
+            let probe = Probe::new(&service, milter.doors());
+            probe.map(|probe| match &milter {
+                Serving::Ours(milter) => probe.unless_full(milter.sessions()),
+                #[cfg(feature = "libmilter")]
+                Serving::Theirs(_) => probe,
+            })
+        })
+        .transpose()?;
     notify(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(watchdog::run(probe, worker.clone(), log.clone()));
 
     let reloads = tokio::spawn(reload_on(reload, path, fixed, Arc::clone(&service)));
     let (stop, mut stopped) = watch::channel(0_u32);
@@ -211,6 +224,7 @@ async fn serve(
         // An error would mean that nobody listens for signals any more: a stop as well.
         let _ = stopped.wait_for(|count| *count >= 1).await;
         notify(&[NotifyState::Stopping]);
+        watchdog.abort();
         event::stopping(&log);
     };
     let cut = async {
@@ -250,6 +264,17 @@ enum Serving {
     Ours(Milter),
     #[cfg(feature = "libmilter")]
     Theirs(Vendor),
+}
+
+impl Serving {
+    /// Returns where a client of this host reaches it.
+    fn doors(&self) -> Vec<ListenAddress> {
+        match self {
+            Serving::Ours(milter) => milter.doors(),
+            #[cfg(feature = "libmilter")]
+            Serving::Theirs(vendor) => vec![vendor.door()],
+        }
+    }
 }
 
 /// Lets the worker do what is due, every second, until the first stop.

@@ -9,6 +9,7 @@ mod guarded;
 #[cfg(feature = "libmilter")]
 mod libmilter;
 pub mod listener;
+mod probe;
 #[cfg(feature = "libmilter")]
 pub mod vendor;
 
@@ -33,7 +34,8 @@ use crate::service::conversation::{Conversation, Outcome, RcptStep};
 use crate::session::{Answer, Change, Mail, Rcpt};
 
 use guarded::{Edge, Guarded, client, path_and_args};
-use listener::{ListenError, Listener, ListenerSettings};
+use listener::{ListenAddress, ListenError, Listener, ListenerSettings};
+pub use probe::{Probe, ProbeError};
 
 /// Pause between two signs of life while a message is stored; MTAs wait 300 s for the answer
 /// to the end of a message, a busy disk may need longer.
@@ -107,6 +109,17 @@ impl Milter {
             Some(address) => format!("inet:{address}"),
             None => wanted.address.to_string(),
         })
+    }
+
+    /// Returns where a client of this host reaches it.
+    pub fn doors(&self) -> Vec<ListenAddress> {
+        let doors = (self.listeners.iter()).filter_map(|(_, listener)| listener.door());
+        doors.collect()
+    }
+
+    /// Returns how many sessions and doors are open, and the most sessions there may be.
+    pub fn sessions(&self) -> (watch::Receiver<usize>, usize) {
+        (self.open.subscribe(), self.settings.connections)
     }
 
     /// Serves until `stop` completes, then lets the open sessions finish for at most the drain

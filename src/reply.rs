@@ -55,6 +55,15 @@ impl Reply {
         self
     }
 
+    /// Answers the daemon's own probe: its recipient was judged. No client ever reads it.
+    pub fn probe_judged() -> Reply {
+        Reply {
+            code: "550",
+            enhanced: "5.7.1",
+            text: "probe judged".to_owned(),
+        }
+    }
+
     /// Refuses a sender's reply to a notice, saying why it does not count.
     pub fn not_taken(why: &dyn std::error::Error) -> Reply {
         Reply {

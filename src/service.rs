@@ -16,8 +16,8 @@ pub mod scan;
 pub mod token;
 pub mod worker;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -29,8 +29,9 @@ use crate::score::Scorer;
 use crate::service::desk::Desk;
 use crate::service::learning::Learning;
 use crate::service::quarantine::Quarantine;
-use crate::session::{Gate, Passage};
+use crate::session::{Client, Gate, Passage};
 use crate::store::{DayTotal, StoreError};
+use crate::trusted::Cover;
 
 /// Everything a verdict depends on beside the message. A session keeps the snapshot it began
 /// with; a reload swaps it for later sessions and never judges half a conversation by new rules.
@@ -75,6 +76,7 @@ pub struct Service {
     log: slog::Logger,
     clock: fn() -> Timestamp,
     last_session: AtomicU64,
+    probe: OnceLock<String>,
     /// What passed so far.
     pub counters: Counters,
 }
@@ -113,6 +115,7 @@ impl Service {
             log,
             clock,
             last_session: AtomicU64::new(first_session),
+            probe: OnceLock::new(),
             counters: Counters::default(),
         }
     }
@@ -202,6 +205,26 @@ impl Service {
     /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Makes sessions of a client with this host name probes of ours: judged like any other, but
+    /// not counted, logged or kept. Nobody may be able to guess `name`; the first one stays.
+    pub fn expect_probe(&self, name: String) {
+        let _ = self.probe.set(name);
+    }
+
+    fn is_probe(&self, client: &Client) -> bool {
+        (self.probe.get()).is_some_and(|name| name.as_bytes() == client.name)
+    }
+
+    /// Returns a recipient to probe with: a misspelling of what is trusted, if anything is.
+    pub fn probe_recipient(&self) -> String {
+        let snapshot = self.snapshot();
+        let trusted = (snapshot.scorer.trusted().entries().iter())
+            .find(|entry| entry.cover == Cover::Domain)
+            .map_or("straymail.invalid", |entry| entry.domain.ascii());
+        let first: String = trusted.chars().take(1).collect();
+        format!("probe@{first}{trusted}")
     }
 
     fn next_session_id(&self) -> String {

@@ -206,7 +206,8 @@ impl Gate {
 }
 
 impl Recipient {
-    fn parse(rcpt: Rcpt<'_>, suffixes: &PublicSuffixes) -> Recipient {
+    /// Returns the recipient of a RCPT command.
+    pub fn parse(rcpt: Rcpt<'_>, suffixes: &PublicSuffixes) -> Recipient {
         Recipient {
             args: to_owned(rcpt.args),
             address: Address::parse(rcpt.path, suffixes),

@@ -269,6 +269,16 @@ pub fn change_failed(log: &Logger, session: &str, change: &Change, error: &dyn E
     );
 }
 
+/// The daemon's own session was not judged, so the watchdog is not told that all is well.
+pub fn probe_failed(log: &Logger, error: &dyn std::error::Error) {
+    error!(log, "own session not judged, the watchdog is not told"; "error" => chain(error));
+}
+
+/// The worker has not got anywhere for so long.
+pub fn worker_stands_still(log: &Logger, since: std::time::Duration) {
+    error!(log, "worker stands still, the watchdog is not told"; "seconds" => since.as_secs());
+}
+
 /// A connection could not be accepted.
 pub fn not_accepted(log: &Logger, socket: &str, error: &std::io::Error) {
     let Some(suppressed) = admit(&NOT_ACCEPTED) else {

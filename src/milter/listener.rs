@@ -227,6 +227,19 @@ impl Listener {
         self.door_open = None;
     }
 
+    /// Returns where a client of this host reaches it; `None` for a socket without a name.
+    pub fn door(&self) -> Option<ListenAddress> {
+        match &self.door {
+            Door::Unix(bound) => Some(ListenAddress::Unix(bound.name.path.clone())),
+            Door::Passed(listener) => {
+                let address = listener.local_addr().ok()?;
+                Some(ListenAddress::Unix(address.as_pathname()?.to_owned()))
+            }
+            Door::Inet(listener) => listener.local_addr().ok().map(ListenAddress::Inet),
+            Door::Closed => None,
+        }
+    }
+
     /// Returns the TCP address in use, which tells the port when 0 was asked for.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.door {

@@ -57,6 +57,7 @@ pub fn block_signals() -> Result<(), LibmilterError> {
 /// The library, serving.
 pub struct Vendor {
     address: String,
+    door: ListenAddress,
     ended: oneshot::Receiver<Result<usize, Failed>>,
 }
 
@@ -103,7 +104,16 @@ impl Vendor {
             }
         }
         hand_over(listener)?;
-        Ok(Vendor { address, ended })
+        Ok(Vendor {
+            address,
+            door: listener.address.clone(),
+            ended,
+        })
+    }
+
+    /// Returns where a client of this host reaches it.
+    pub fn door(&self) -> ListenAddress {
+        self.door.clone()
     }
 
     /// Returns where it listens, for the log.

@@ -272,6 +272,11 @@ impl Scorer {
         }
     }
 
+    /// Returns the trusted list.
+    pub fn trusted(&self) -> &TrustedList {
+        &self.trusted
+    }
+
     /// Returns whether an entry covers `domain`.
     pub fn is_trusted(&self, domain: &Domain) -> bool {
         self.trusted.covering(domain).is_some()

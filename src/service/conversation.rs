@@ -54,6 +54,8 @@ pub struct Conversation {
     session: Session,
     copy: Copy,
     reply: Option<ReplyToNotice>,
+    /// It is the watchdog's: judged like any other, and not counted, logged or kept.
+    probe: bool,
 }
 
 /// A message to the address that notices come from, read while it passes.
@@ -91,6 +93,7 @@ impl Conversation {
             session: Session::new(role),
             copy: Copy::NotNeeded,
             reply: None,
+            probe: false,
             service,
         }
     }
@@ -108,6 +111,7 @@ impl Conversation {
     /// CONNECT.
     pub fn connect(&mut self, client: Client) {
         fault::point("connect");
+        self.probe = self.service.is_probe(&client);
         self.session.connect(client);
     }
 
@@ -118,12 +122,21 @@ impl Conversation {
         self.reply = None;
         let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
         let passage = self.session.mail(mail, gate, suffixes).passage;
-        self.service.count_message(passage);
+        if !self.probe {
+            self.service.count_message(passage);
+        }
     }
 
     /// RCPT: assesses without I/O.
     pub fn rcpt(&mut self, rcpt: Rcpt<'_>) -> RcptStep {
         fault::point("rcpt");
+        if self.probe {
+            let recipient = Recipient::parse(rcpt, &self.snapshot.suffixes);
+            return match self.snapshot.assess(&recipient, &Context::default()) {
+                Some(assessment) => RcptStep::Evidence(Box::new(recipient), assessment),
+                None => RcptStep::Answered(Answer::Refuse(Reply::probe_judged())),
+            };
+        }
         let Some(recipient) = self.session.rcpt(rcpt, &self.snapshot.suffixes) else {
             return RcptStep::Answered(Answer::Continue);
         };
@@ -157,6 +170,14 @@ impl Conversation {
     /// Decides about a recipient with evidence. May wait for the disk.
     pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
         let service = Arc::clone(&self.service);
+        if self.probe {
+            let to = recipient.canonical();
+            let subject = self.session.subject("", &to);
+            // A store that cannot be read is told where a recipient needs it; judging goes on.
+            let _ =
+                (self.snapshot).decide(&subject, &assessment, service.quarantine(), service.now());
+            return Answer::Refuse(Reply::probe_judged());
+        }
         if self.session.message().is_none() {
             // Nobody would remember at the end of the message what was decided now.
             let (what, error) = ("a recipient cannot be judged", NotHeld::NoMail);

@@ -10,7 +10,7 @@ mod notify;
 mod tidy;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -80,6 +80,7 @@ pub struct Worker {
     log: slog::Logger,
     /// When to tidy up next, in milliseconds since 1970.
     next_tidying: AtomicI64,
+    steps: AtomicU64,
 }
 
 impl Worker {
@@ -100,7 +101,18 @@ impl Worker {
             tokens,
             log,
             next_tidying: AtomicI64::new(0),
+            steps: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many steps were taken so far: ticks that went well, and what was tried within
+    /// them. The steps of a worker that hangs, or whose store is not usable, do not grow.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Does everything that is due at `now`; returns how many things were done or tried.
@@ -116,6 +128,7 @@ impl Worker {
         done += self.end(now)?;
         done += self.send_letters(now)?;
         done += self.tidy(now)?;
+        self.step();
         Ok(done)
     }
 
@@ -123,6 +136,7 @@ impl Worker {
     fn carry_out(&self, now: Timestamp) -> Result<usize, QuarantineError> {
         let due = (self.quarantine.store).read(|ledger| ledger.due_decisions(now, BATCH))?;
         for decision in &due {
+            self.step();
             let id = &decision.entry;
             let result = match &decision.corrected {
                 None => self.quarantine.release(id, &decision.actor, now),
@@ -212,6 +226,7 @@ impl Worker {
 
     /// Hands a mail of our own to the MTA, with the null sender: nothing ever answers it.
     fn send(&self, to: &str, message: &[u8]) -> Result<(), SmtpError> {
+        self.step();
         let delivery = Delivery {
             sender: b"<>",
             sender_args: &[],

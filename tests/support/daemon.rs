@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) descriptors: Option<u32>,
     /// The milter library it is to serve with.
     pub(crate) library: Library,
+    /// Further environment variables, as an init system sets them.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// A milter library, that is one of the two adapters.
@@ -108,6 +110,7 @@ impl Settings {
             fault: None,
             descriptors: None,
             library: Library::Indymilter,
+            environment: Vec::new(),
         }
     }
 
@@ -175,6 +178,7 @@ impl Settings {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env_remove("STRAYMAIL_FAULT");
         if let Some(fault) = &self.fault {
             command.env("STRAYMAIL_FAULT", fault);

@@ -45,6 +45,7 @@ impl Worker {
         let before = now.saturating_sub(self.settings.keep_for).unwrap_or(now);
         let over = (self.quarantine.store).read(|ledger| ledger.overdue(before, BATCH))?;
         for entry in &over {
+            self.step();
             match self.end_one(entry, now) {
                 Ok(()) => event::ended(&self.log, &entry.id),
                 // Its sender was a moment faster.
