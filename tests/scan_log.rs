@@ -248,3 +248,111 @@ army.ml  army.mil       84       0     1     0       1        1  2026-11-24  the
 "
     );
 }
+
+#[test]
+fn another_configuration_is_compared_pair_by_pair() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("mail.log"), LEAK).unwrap();
+    fs::write(
+        dir.path().join("old.yaml"),
+        "trusted:\n  own: [example.org]\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
+    let report = json(dir.path(), &["mail.log", "--compare", "old.yaml"]);
+    let compared = &report["compared"];
+    assert_eq!(
+        (&compared["before"]["held"], &compared["after"]["held"]),
+        (&0.into(), &1.into())
+    );
+    let expected = serde_json::json!([{
+        "sender": "anna@example.org", "recipient": "carl@army.ml", "before": 0, "after": 1,
+    }]);
+    assert_eq!(compared["newly_kept_back"], expected);
+    assert_eq!(compared["no_longer_kept_back"], serde_json::json!([]));
+    // The other way round.
+    fs::write(
+        dir.path().join("milter.yaml"),
+        "trusted:\n  own: [example.org]\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("old.yaml"), CONFIG).unwrap();
+    let report = json(dir.path(), &["mail.log", "--compare", "old.yaml"]);
+    assert_eq!(report["compared"]["no_longer_kept_back"][0]["before"], 1);
+    let broken = straymail(dir.path())
+        .args(["mail.log", "--compare", "nowhere.yaml"])
+        .output()
+        .unwrap();
+    assert_eq!(broken.status.code(), Some(78));
+}
+
+#[test]
+fn anonymised_output_names_no_person() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
+    fs::write(dir.path().join("mail.log"), LEAK).unwrap();
+    for arguments in [
+        &["mail.log", "--anonymise"][..],
+        &["mail.log", "--anonymise", "--json"],
+    ] {
+        let output = straymail(dir.path())
+            .args(arguments)
+            .args(["--html", "r.html"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let page = fs::read_to_string(dir.path().join("r.html")).unwrap();
+        for text in [said, page] {
+            assert!(text.contains("person-2@army.ml"), "{text}");
+            assert!(!text.contains("anna") && !text.contains("carl"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_page_runs_and_loads_nothing_and_escapes_what_strangers_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
+    let log = LEAK
+        .replace("<carl@army.ml>", "<\"<img/src=x>\"@army.ml>")
+        .replace("sasl_username=anna", "sasl_username=<b>");
+    fs::write(dir.path().join("mail.log"), log).unwrap();
+    let output = straymail(dir.path())
+        .args(["mail.log", "--html", "r.html"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let page = fs::read_to_string(dir.path().join("r.html")).unwrap();
+    assert!(page.contains("&lt;img&#x2f;src=x&gt;@army.ml"), "{page}");
+    for forbidden in ["<script", "<img", "src=\"", "href", "url(", "@import"] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains("<svg") && page.ends_with("</html>\n") || page.ends_with("</html>"));
+}
+
+#[test]
+fn an_alias_is_judged_before_it_and_leaks_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
+    let alias = LEAK.replace(
+        "to=<carl@army.ml>,",
+        "to=<carl@army.ml>, orig_to=<all@example.org>,",
+    );
+    // Somebody outside writes to a person here whose mail is sent on.
+    let forward = alias
+        .replace("ABCDE1", "ABCDE2")
+        .replace("submission/smtpd", "smtpd")
+        .replace(", sasl_method=PLAIN, sasl_username=anna", "")
+        .replace("anna@example.org", "x@away.example");
+    fs::write(dir.path().join("mail.log"), alias + &forward).unwrap();
+    let report = json(dir.path(), &["mail.log"]);
+    let counts = &report["counts"];
+    assert_eq!(
+        [&counts["held"], &counts["leaks"], &counts["leaks_unseen"]],
+        [0, 2, 2]
+    );
+    let ways: Vec<&str> = (report["leaks"].as_array().unwrap().iter())
+        .map(|leak| leak["way"].as_str().unwrap())
+        .collect();
+    assert_eq!(ways, ["alias", "forward"]);
+}

@@ -40,3 +40,16 @@ pub(super) fn write(assessment: &Assessment, out: &mut dyn Write) -> io::Result<
     }
     Ok(())
 }
+
+/// Returns the strongest reason alone, in words.
+pub(super) fn reason(assessment: &Assessment) -> String {
+    match &assessment.finding {
+        Finding::Resembles { candidates } => (candidates.first())
+            .and_then(|best| best.evidence.first())
+            .map_or_else(String::new, |term| {
+                Untrusted::text(&term.detail).to_string()
+            }),
+        Finding::Undecodable { error, .. } => Untrusted::text(error).to_string(),
+        Finding::Trusted { .. } | Finding::Unrelated => String::new(),
+    }
+}

@@ -1,6 +1,7 @@
 //! `straymail scan-log`: what the rules would have done with the mail of a log, and what leaked.
 
 mod figures;
+mod page;
 mod text;
 
 use std::cell::Cell;
@@ -42,6 +43,9 @@ pub(super) struct ScanLog {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
+    /// Write the report as one HTML file, to be read by people without access here
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Hide who wrote: the local part of every address becomes a number
     #[arg(long)]
     anonymise: bool,
@@ -113,6 +117,11 @@ impl ScanLog {
         let damaged = findings.logs.iter().any(|log| log.error.is_some());
         let suspicious = findings.report.counts.suspect + findings.report.counts.certain > 0
             || findings.report.counts.leaks > 0;
+        if let Some(path) = &self.html {
+            let page = page::render(&findings, &zone, now).context("the HTML report")?;
+            std::fs::write(path, page)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
         match self.print(&findings, &zone, BufWriter::new(io::stdout().lock())) {
             Ok(()) => {}
             // The reader, such as head(1), has seen enough.

@@ -249,12 +249,16 @@ pub(crate) fn write(model: &Model, out: impl Write) -> io::Result<Truth> {
             .filter(|(on, _)| *on == day)
             .map(|(_, typo)| typo)
             .collect();
+        let spacing = (count / (slips.len() as u32 + 1)).max(1);
         // From seven to nineteen o'clock.
         let step = 43_200.0 / f64::from(count.max(1));
         for n in 0..count {
             let time = midnight + 25_200 + (f64::from(n) * step) as i64;
             log.flush(time)?;
-            if let Some(typo) = slips.pop() {
+            if n > 0
+                && n % spacing == 0
+                && let Some(typo) = slips.pop()
+            {
                 let sender = &people[random.zipf(people.len())];
                 let mut recipients = vec![format!("{}@{typo}", name(&mut random))];
                 if random.chance(3) {

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::desk::{address, both_spellings, number, print, table};
+use crate::cli::explanation::reason;
 use crate::policy::Mode;
-use crate::service::scan::{Difference, Neighbour, Suspect, Way};
+use crate::service::scan::{Difference, Leak, Neighbour, Suspect, Way};
 use crate::untrusted::Untrusted;
 
 use super::Findings;
@@ -76,6 +77,9 @@ fn head(findings: &Findings, zone: &TimeZone, out: &mut dyn Write) -> io::Result
             "That is {mean:.1} a day to confirm or to correct, {most} on the worst day."
         )?;
     }
+    if let Some(without) = without_neighbours(findings) {
+        writeln!(out, "{without}")?;
+    }
     writeln!(
         out,
         "Leaked already: {} to domains that look like yours or your partners'.",
@@ -91,6 +95,23 @@ fn head(findings: &Findings, zone: &TimeZone, out: &mut dyn Write) -> io::Result
     Ok(())
 }
 
+/// Returns what trusting the likely neighbours would spare, when there are any.
+pub(super) fn without_neighbours(findings: &Findings) -> Option<String> {
+    let report = &findings.report;
+    let spared = report.counts.neighbours_kept_back;
+    if spared == 0 {
+        return None;
+    }
+    let rest = (report.counts.held + report.counts.rejected).saturating_sub(spared);
+    let days = report.days.len().max(1);
+    let verb = if spared == 1 { "goes" } else { "go" };
+    Some(format!(
+        "Of these {} {verb} to names that are probably real neighbours (below): once those are trusted, {:.1} a day are left.",
+        grouped(spared),
+        rest as f64 / days as f64
+    ))
+}
+
 fn leaks(findings: &Findings, zone: &TimeZone, top: usize, out: &mut dyn Write) -> io::Result<()> {
     let leaks = &findings.report.leaks;
     if leaks.is_empty() {
@@ -100,18 +121,12 @@ fn leaks(findings: &Findings, zone: &TimeZone, top: usize, out: &mut dyn Write) 
     let mut rows = table(&["TIME", "SENDER", "RECIPIENT", "MEANT", "BY", "QUEUE ID"]);
     for leak in leaks.iter().rev().take(top) {
         let meant = findings.report.suspect_of(leak).map_or("-", Suspect::meant);
-        let by = match (leak.way, &leak.original) {
-            (Way::Direct, _) => "sender".to_owned(),
-            (Way::Alias, Some(original)) => format!("alias {}", Untrusted::text(original)),
-            (Way::Alias, None) => "alias".to_owned(),
-            (Way::Forward, _) => "forward".to_owned(),
-        };
         rows.add_row([
             minute(leak.time, zone),
             address(&leak.sender),
             address(&leak.recipient),
             both_spellings(meant),
-            by,
+            way_of(leak),
             leak.queue_id.clone(),
         ]);
     }
@@ -161,7 +176,7 @@ fn suspects(
                     .last
                     .map_or_else(String::new, |last| day(last, zone)),
             ),
-            Cell::new(why(suspect)),
+            Cell::new(reason(&suspect.assessment)),
         ]);
     }
     print(&rows, out)?;
@@ -170,21 +185,6 @@ fn suspects(
         top,
         out,
     )
-}
-
-/// Returns the strongest reason, in words.
-pub(super) fn why(suspect: &Suspect) -> String {
-    use crate::score::Finding;
-    match &suspect.assessment.finding {
-        Finding::Resembles { candidates } => candidates
-            .first()
-            .and_then(|best| best.evidence.first())
-            .map_or_else(String::new, |term| {
-                Untrusted::text(&term.detail).to_string()
-            }),
-        Finding::Undecodable { error, .. } => Untrusted::text(error).to_string(),
-        Finding::Trusted { .. } | Finding::Unrelated => String::new(),
-    }
 }
 
 fn neighbours(findings: &Findings, top: usize, out: &mut dyn Write) -> io::Result<()> {
@@ -260,6 +260,19 @@ fn difference(compared: &Difference, top: usize, out: &mut dyn Write) -> io::Res
 
 /// Says what could not be used, and only that.
 fn not_used(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
+    let notes = notes(findings);
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nNot used, or used in part")?;
+    for note in notes {
+        writeln!(out, "  {note}")?;
+    }
+    Ok(())
+}
+
+/// Returns a sentence for everything in the logs that could not be used.
+pub(super) fn notes(findings: &Findings) -> Vec<String> {
     let (read, counts) = (&findings.read, &findings.report.counts);
     let mut notes: Vec<String> = Vec::new();
     let mut note = |count: u64, noun: &str, rest: &str| {
@@ -283,8 +296,8 @@ fn not_used(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     );
     note(
         read.inner_hops,
-        "delivery to a filter of this host",
-        "whose next hop is in the log: counted there",
+        "recipient",
+        "handed to a filter of this host: counted at the next hop",
     );
     note(
         read.forgotten_messages,
@@ -304,35 +317,29 @@ fn not_used(findings: &Findings, out: &mut dyn Write) -> io::Result<()> {
     for log in &findings.logs {
         let name = Untrusted::text(&log.name);
         if log.grown_by > 0 {
-            notes.push(format!(
-                "{name} grew by {} bytes meanwhile, not read",
-                grouped(log.grown_by)
-            ));
+            let bytes = grouped(log.grown_by);
+            notes.push(format!("{name} grew by {bytes} bytes meanwhile, not read"));
         }
         if let Some(error) = &log.error {
-            notes.push(format!(
-                "{name} could not be read to its end: {}",
-                Untrusted::text(error)
-            ));
+            let error = Untrusted::text(error);
+            notes.push(format!("{name} could not be read to its end: {error}"));
         }
     }
-    if notes.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\nNot used, or used in part")?;
-    for note in notes {
-        writeln!(out, "  {note}")?;
-    }
     for sample in &read.samples {
-        writeln!(
-            out,
-            "    {}:{}: {}",
-            Untrusted::text(&sample.log),
-            sample.line,
-            sample.text
-        )?;
+        let (log, line) = (Untrusted::text(&sample.log), sample.line);
+        notes.push(format!("{log}:{line} is unreadable: {}", sample.text));
     }
-    Ok(())
+    notes
+}
+
+/// Returns who addressed a leaked mail.
+pub(super) fn way_of(leak: &Leak) -> String {
+    match (leak.way, &leak.original) {
+        (Way::Direct, _) => "sender".to_owned(),
+        (Way::Alias, Some(original)) => format!("alias {original}"),
+        (Way::Alias, None) => "alias".to_owned(),
+        (Way::Forward, _) => "forward".to_owned(),
+    }
 }
 
 fn more(all: usize, shown: usize, out: &mut dyn Write) -> io::Result<()> {

@@ -47,6 +47,8 @@ pub struct Counts {
     pub leaks_unseen: u64,
     /// Deliveries to doubtful domains that seem to be real correspondents.
     pub to_neighbours: u64,
+    /// Recipients at such domains that would have been held or rejected.
+    pub neighbours_kept_back: u64,
     /// Leaks beyond the bound of the list.
     pub unlisted_leaks: u64,
     /// Doubtful domains beyond the bound.
@@ -66,7 +68,8 @@ pub struct Report {
     pub mode: Mode,
     /// Expected holds and rejections a day: mean and most, over the days of the log.
     pub kept_back_per_day: Option<(f64, u64)>,
-    /// Doubtful domains: those most mail would have been kept back from first.
+    /// Doubtful domains: those most mail would have been kept back from first, likely
+    /// neighbours last.
     pub suspects: Vec<Suspect>,
     /// Deliveries to doubtful domains, oldest first; those to likely neighbours are left out.
     pub leaks: Vec<Leak>,
@@ -130,7 +133,16 @@ pub(super) fn build(scan: Scan) -> Report {
         .collect();
     order.sort_by_key(|at| {
         let suspect = suspects.get(*at);
-        std::cmp::Reverse(suspect.map(|s| (s.held + s.rejected, s.delivered, s.assessment.score)))
+        std::cmp::Reverse(suspect.map(|s| {
+            // Those that seem real are told of elsewhere.
+            let doubtful = s.neighbour != Neighbour::Likely;
+            (
+                doubtful,
+                s.held + s.rejected,
+                s.delivered,
+                s.assessment.score,
+            )
+        }))
     });
     let mut places = vec![u32::MAX; suspects.len()];
     for (place, at) in (0u32..).zip(&order) {
@@ -158,7 +170,10 @@ pub(super) fn build(scan: Scan) -> Report {
     }
     for suspect in &suspects {
         match suspect.neighbour {
-            Neighbour::Likely => counts.to_neighbours += suspect.delivered,
+            Neighbour::Likely => {
+                counts.to_neighbours += suspect.delivered;
+                counts.neighbours_kept_back += suspect.held + suspect.rejected;
+            }
             Neighbour::No | Neighbour::Disguised => counts.leaks += suspect.delivered,
         }
     }
