@@ -14,6 +14,7 @@ mod quarantine;
 mod report;
 mod reviewer;
 mod run;
+mod scan_addresses;
 mod scan_log;
 mod status;
 
@@ -54,6 +55,7 @@ enum Command {
     Check(check::Check),
     CheckConfig(check_config::CheckConfig),
     ScanLog(scan_log::ScanLog),
+    ScanAddresses(scan_addresses::ScanAddresses),
     Milter(run::Milter),
     Worker(run::Worker),
     Run(run::Run),
@@ -111,6 +113,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Check(command) => command.run(path),
         Command::CheckConfig(command) => command.run(path),
         Command::ScanLog(command) => command.run(path),
+        Command::ScanAddresses(command) => command.run(path),
         Command::Milter(command) => command.run(path),
         Command::Worker(command) => command.run(path),
         Command::Run(command) => command.run(path),

@@ -6,12 +6,13 @@
 //! 0. vocabulary: [`domain`], [`address`], [`octets`], [`public_suffix`], [`untrusted`]
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
 //! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`],
-//!    [`maillog`]
+//!    [`maillog`], [`addressfile`]
 //! 3. service: [`service`]
 //! 4. edges: [`milter`], [`review`], [`cli`]
 //! 5. wiring: [`config`], [`daemon`]
 
 pub mod address;
+pub mod addressfile;
 pub mod cli;
 pub mod config;
 pub mod daemon;
