@@ -1,5 +1,5 @@
 # `make help` lists what there is to do. Everything installs what it needs (see .ci/setup).
-.PHONY: help demo test lint quality bench package package-test
+.PHONY: help demo test lint quality bench bench-scan package package-test
 .DEFAULT_GOAL := help
 # Errors of the tests say what went wrong; where in the harness they arose is noise.
 export RUST_LIB_BACKTRACE ?= 0
@@ -44,6 +44,11 @@ quality: ## recall, false alarms and suggestions on a folder of labelled cases (
 bench: ## speed of the scoring core, with gates, and side by side with other libraries
 	cargo bench --bench scoring
 	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml
+
+bench-scan: ## scan-log over ten million generated lines: speed, memory, pflogsumm on the same file
+	@.ci/setup --bench
+	cargo build --quiet --release --bin straymail --example scan_speed
+	target/release/examples/scan_speed
 
 package: ## a Debian package and an RPM, in target/
 	@.ci/setup-package
