@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub(super) use milter::Error as Failed;
-use milter::{Actions, Context, ContextApi, ProtocolOpts, Status};
+use milter::{Actions, Context, ContextApi, ProtocolOpts, Stage, Status};
 use milter::{on_abort, on_body, on_close, on_connect, on_eoh, on_eom, on_header, on_mail};
 use milter::{on_negotiate, on_rcpt};
 
@@ -97,7 +97,7 @@ impl Drop for Connection {
 }
 
 fn wanted_actions() -> Actions {
-    Actions::ADD_HEADER | Actions::REMOVE_RECIPIENT | Actions::QUARANTINE
+    Actions::ADD_HEADER | Actions::REMOVE_RECIPIENT | Actions::QUARANTINE | Actions::REQUEST_MACROS
 }
 
 fn wanted_steps() -> ProtocolOpts {
@@ -143,6 +143,11 @@ fn negotiate(
     steps: ProtocolOpts,
 ) -> (Status, Actions, ProtocolOpts) {
     let (actions, steps) = (wanted_actions() & actions, wanted_steps() & steps);
+    // Sendmail tells its version only when asked. Where that fails a refusal names the
+    // recipient twice, and nothing else is lost.
+    if actions.contains(Actions::REQUEST_MACROS) {
+        let _ = context.api.request_macros(Stage::Connect, "v");
+    }
     match context.data.replace(Connection::new(steps, actions)) {
         Ok(_) => (Status::Continue, actions, steps),
         Err(_) => (Status::Reject, actions, steps),

@@ -51,6 +51,14 @@ impl Library {
         true => &[Library::Indymilter, Library::Libmilter],
         false => &[Library::Indymilter],
     };
+
+    /// The name that stands in brackets in a dialog.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Library::Indymilter => "indymilter",
+            Library::Libmilter => "libmilter",
+        }
+    }
 }
 
 impl Settings {

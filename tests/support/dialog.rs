@@ -37,11 +37,11 @@ struct Step {
 }
 
 impl Dialog {
-    /// Reads a dialog for the MTA called `mta`.
+    /// Reads a dialog for an MTA and a milter library, the `names` that may stand in brackets.
     ///
     /// # Errors
     /// Names the line that is not understood.
-    pub(crate) fn parse(text: &str, mta: &str) -> Result<Dialog> {
+    pub(crate) fn parse(text: &str, names: &[&str]) -> Result<Dialog> {
         let mut steps: Vec<Step> = Vec::new();
         // A block belongs to its keyword, also when that is for another MTA.
         let mut skipping = false;
@@ -69,7 +69,13 @@ impl Dialog {
             let keyword = match keyword.split_once('[') {
                 None => keyword,
                 Some((keyword, name)) => {
-                    skipping = name != format!("{mta}]");
+                    let name = name.trim_end_matches(']');
+                    ensure!(
+                        NAMES.contains(&name),
+                        "line {number}: unknown name {name:?}; known: {}",
+                        NAMES.join(", ")
+                    );
+                    skipping = !names.contains(&name);
                     if skipping {
                         continue;
                     }
@@ -105,6 +111,9 @@ impl Dialog {
         step.map(|step| step.argument.as_str())
     }
 }
+
+/// What may stand in brackets: mail servers and milter libraries.
+const NAMES: [&str; 4] = ["postfix", "sendmail", "indymilter", "libmilter"];
 
 const KEYWORDS: [&str; 25] = [
     "config",
@@ -147,31 +156,37 @@ pub(crate) fn run_all(directory: &Path, mta: &dyn Mta, library: Library) -> Resu
     files.sort();
     ensure!(!files.is_empty(), "no dialogs in {}", directory.display());
     let mut failures = String::new();
-    let mut count = 0;
+    let (mut played, mut skipped) = (0, 0);
     for file in &files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         if !name.contains(&only) {
             continue;
         }
         let text = fs::read_to_string(file)?;
-        let dialog = Dialog::parse(&text, mta.name());
+        let dialog = Dialog::parse(&text, &[mta.name(), library.name()]);
         let outcome = dialog.and_then(|dialog| match dialog.skipped() {
             Some(why) => Ok(Some(why.to_owned())),
             None => Run::play(&dialog, mta, library).map(|()| None),
         });
+        played += 1;
         match outcome {
             Ok(None) => println!("ok      {name}"),
-            Ok(Some(why)) => println!("skipped {name}: {why}"),
+            Ok(Some(why)) => {
+                println!("skipped {name}: {why}");
+                played -= 1;
+                skipped += 1;
+            }
             Err(error) => {
                 println!("FAILED  {name}");
                 let _ = writeln!(failures, "\n=== {}\n{error:#}", file.display());
             }
         }
-        count += 1;
     }
     println!(
-        "{count} dialogs from {} on {library:?}",
-        directory.display()
+        "{played} dialogs from {} at {} on {}, {skipped} skipped",
+        directory.display(),
+        mta.name(),
+        library.name()
     );
     ensure!(failures.is_empty(), "{failures}");
     Ok(())
