@@ -41,9 +41,10 @@ quality: ## recall, false alarms and suggestions on a folder of labelled cases (
 	@test -n "$(DATA)" || { echo "say which folder: make quality DATA=path" >&2; exit 64; }
 	cargo run --quiet --release --example quality -- $(DATA)
 
-bench: ## speed of the scoring core, with gates, and side by side with other libraries
+bench: ## speed of the scoring core, with gates, side by side with other libraries, and of learning
 	cargo bench --bench scoring
 	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml
+	cargo run --quiet --release --example learn_speed
 
 bench-scan: ## scan-log over ten million generated lines: speed, memory, pflogsumm on the same file
 	@.ci/setup --bench

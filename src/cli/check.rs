@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -10,10 +11,13 @@ use serde::Serialize;
 use crate::address::{Address, Host};
 use crate::config::{Config, Trust};
 use crate::domain::Domain;
+use crate::logging::event;
 use crate::policy::{Action, Band, Mode, Role, Subject, Verdict};
 use crate::reply::Reply;
 use crate::score::{Assessment, Context, Finding, Scorer};
 use crate::service::Snapshot;
+use crate::service::learning::Learning;
+use crate::service::quarantine::Quarantine;
 use crate::session::Recipient;
 use crate::untrusted::{Untrusted, json_line};
 
@@ -87,6 +91,7 @@ struct Report<'a> {
 struct Judge<'a> {
     check: &'a Check,
     snapshot: Snapshot,
+    learning: Option<Learning>,
     now: jiff::Timestamp,
 }
 
@@ -102,10 +107,20 @@ impl Check {
         };
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = jiff::Timestamp::now();
+        // A sender's history is asked where the milter would ask it.
+        let asks = self.trusted.is_empty() && !self.sender.is_empty();
+        let learning = (asks && config.quarantine.dir.join("learn.key").exists())
+            .then(|| learned(&config, now))
+            .flatten();
+        let scorer = Scorer::new(config.trust.list, config.scoring);
+        let informed = (learning.as_ref())
+            .and_then(|learning| learning.inform(&scorer, &config.trust.suffixes));
+        let scorer = informed.unwrap_or(scorer);
         let judge = Judge {
             check: self,
+            learning,
             snapshot: Snapshot {
-                scorer: Scorer::new(config.trust.list, config.scoring),
+                scorer,
                 suffixes: config.trust.suffixes,
                 policy: config.policy,
                 gate: config.gate,
@@ -162,6 +177,18 @@ impl Judge<'_> {
     fn assess(&self, recipient: &Recipient) -> Assessment {
         let nothing_known = Context::default();
         let evidence = self.snapshot.assess(recipient, &nothing_known);
+        let evidence = match (&self.learning, evidence) {
+            (Some(learning), Some(evidence)) => {
+                let (snapshot, sender) = (&self.snapshot, &self.check.sender);
+                let weighed =
+                    learning.weigh(snapshot, recipient, sender, &[], evidence.clone(), self.now);
+                Some(weighed.unwrap_or_else(|error| {
+                    not_asked(&error);
+                    evidence
+                }))
+            }
+            (_, evidence) => evidence,
+        };
         // Without evidence the milter asks no further; here the reader wants to know why.
         evidence.unwrap_or_else(|| match recipient.address.host() {
             Host::Domain(domain) => self.snapshot.scorer.assess(domain, &nothing_known),
@@ -223,6 +250,29 @@ impl Judge<'_> {
         }
         Ok(verdict.band >= Band::Suspect)
     }
+}
+
+/// Opens what was learned; says so and goes on without when that cannot be.
+fn learned(config: &Config, now: jiff::Timestamp) -> Option<Learning> {
+    let quarantine = match Quarantine::open(config.quarantine.clone(), now) {
+        Ok(quarantine) => Arc::new(quarantine),
+        Err(error) => {
+            not_asked(&error);
+            return None;
+        }
+    };
+    let opened = Learning::open(quarantine, config.learning.clone())
+        .map_err(|error| not_asked(&error))
+        .ok()?;
+    opened.refresh().map_err(|error| not_asked(&error)).ok()?;
+    Some(opened)
+}
+
+fn not_asked(error: &dyn std::error::Error) {
+    eprintln!(
+        "straymail: what was learned is not asked: {}",
+        event::chain(error)
+    );
 }
 
 /// Prints the explanation a person reads.

@@ -108,6 +108,11 @@ impl Scan {
         }
     }
 
+    /// Returns the message of the delivery taken into account last.
+    pub fn origin(&self) -> &Origin {
+        &self.message
+    }
+
     /// Ends the replay.
     pub fn finish(self) -> Report {
         report::build(self)

@@ -132,7 +132,9 @@ impl Learning {
     }
 
     fn propose(&self, found: &mut Suggestions, name: String, history: History) {
-        if history.established(&self.settings).is_err() {
+        // The name is printed to be pasted; one that only a broken program writes is not.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
+        if history.established(&self.settings).is_err() || !name.bytes().all(plain) {
             found.too_little += 1;
             return;
         }
