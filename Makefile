@@ -6,7 +6,8 @@ export RUST_LIB_BACKTRACE ?= 0
 
 # One more build for all features: crash points, and the adapter for libmilter beside the usual one.
 EXTRA := fault-injection,libmilter
-EXTRA_TESTS := --test crash --test crash_matrix --test libmilter --test postfix --test sendmail
+EXTRA_TESTS := --test crash --test crash_matrix --test libmilter --test postfix --test robustness \
+	--test sendmail --test wire
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -118,3 +118,30 @@ fn the_verdicts_of_the_readme_are_what_check_says() {
         }
     }
 }
+
+/// docs/robustness.md: T-01 to T-27, each with tests that exist.
+#[test]
+fn every_fault_of_others_has_its_test() {
+    let table = fs::read_to_string("docs/robustness.md").unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| T-"))
+        .collect();
+    let ids: Vec<&str> = rows.iter().filter_map(|row| row.get(2..6)).collect();
+    let wanted: Vec<String> = (1..=27).map(|number| format!("T-{number:02}")).collect();
+    assert_eq!(ids, wanted);
+    for row in rows {
+        let words = row.split([' ', ',', ';', '|']);
+        let tests: Vec<(&str, &str)> = words.filter_map(|word| word.split_once("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for (path, name) in tests {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            // Properties are functions with arguments.
+            let found = text.split("#[test]").skip(1).any(|rest| {
+                let head = rest.split_once("fn ").map_or("", |(_, head)| head);
+                head.starts_with(&format!("{name}("))
+            });
+            assert!(found, "{path} has no test {name}");
+        }
+    }
+}

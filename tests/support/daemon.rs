@@ -61,6 +61,12 @@ impl Library {
     }
 }
 
+/// Runs a test on each library of this build.
+pub(crate) fn on_each(test: impl Fn(Library) -> Result<()>) -> Result<()> {
+    (Library::ALL.iter())
+        .try_for_each(|library| test(*library).with_context(|| format!("on {library:?}")))
+}
+
 impl Settings {
     /// A daemon for all milter ports of `mta`, with a fresh store.
     pub(crate) fn for_mta(mta: &dyn Mta) -> Settings {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+pub(crate) mod bench;
 pub(crate) mod chromium;
 pub(crate) mod daemon;
 pub(crate) mod dialog;
