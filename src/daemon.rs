@@ -4,6 +4,7 @@
 //! time; a second signal cuts them off. SIGHUP reloads: the new configuration is checked as a
 //! whole first, and when anything is wrong with it the old one stays.
 
+mod sandbox;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::milter::vendor::{self, Vendor};
 use crate::milter::{Milter, MilterSettings, Probe};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
-use crate::review::{Review, ReviewSettings};
+use crate::review::{Listen, Review, ReviewSettings};
 use crate::score::Scorer;
 use crate::service::desk::Desk;
 use crate::service::learning::{Learning, LearningSettings};
@@ -33,6 +34,9 @@ use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
 use crate::service::token::Tokens;
 use crate::service::worker::{Worker, WorkerSettings};
 use crate::service::{Service, Snapshot};
+use crate::smtp::Target;
+
+use sandbox::Needs;
 
 /// Pause between two looks at what is due: short enough that a confirmed mail seems to go at
 /// once, and two indexed queries a second are nothing.
@@ -97,6 +101,7 @@ pub fn run(
     }
     let log = logging::logger(&config.log);
     log_panics(log.clone());
+    let files = config.trust.files.clone();
     let (fixed, snapshot) = parts(config, &log);
     let quarantine =
         Quarantine::open(fixed.quarantine.clone(), now()).context("cannot open the quarantine")?;
@@ -125,6 +130,10 @@ pub fn run(
     let service = Service::new(snapshot, quarantine, desk, log, now, first_session)
         .with_learning(Arc::new(learning));
     look_at_habits(&service);
+    // Before the first thread: walls are around a thread and those it starts.
+    let walls =
+        sandbox::enter(&needs(path, &fixed, &files, duty)).context("cannot build the walls")?;
+    event::walled(service.log(), walls.text());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -139,6 +148,43 @@ pub fn run(
         milter.then_some(library),
         worker,
     ))
+}
+
+/// Returns what the processes of `duty` need of this host.
+fn needs(path: Option<&Path>, fixed: &Fixed, files: &[PathBuf], duty: Duty) -> Needs {
+    let mut needs = Needs {
+        reads: path
+            .map(Path::to_owned)
+            .into_iter()
+            .chain(files.iter().cloned())
+            .collect(),
+        own: fixed.quarantine.dir.clone(),
+        ..Needs::default()
+    };
+    // A directory; reads are files.
+    needs
+        .reads
+        .extend(fixed.notice.templates.iter().map(|dir| dir.join("notice")));
+    if duty != Duty::Worker {
+        for listener in &fixed.listeners {
+            match &listener.address {
+                ListenAddress::Unix(path) => needs.sockets.push(path.clone()),
+                ListenAddress::Inet(address) => needs.listens.push(address.port()),
+                ListenAddress::Systemd(_) => needs.passed = true,
+            }
+        }
+    }
+    if duty != Duty::Milter {
+        if let Target::Tcp(target) = &fixed.quarantine.release_target {
+            needs.connects = Some(target.clone());
+        }
+        match &fixed.review.listen {
+            Some(Listen::Unix(path)) => needs.sockets.push(path.clone()),
+            Some(Listen::Inet(address)) => needs.listens.push(address.port()),
+            None => {}
+        }
+    }
+    needs
 }
 
 async fn serve(
@@ -433,7 +479,12 @@ async fn reload_on(
                 let restart = running.changed(&fixed);
                 event::reloaded(service.log(), &service.counters.read(), &restart);
             }
-            Ok(Err(errors)) => event::not_reloaded(service.log(), &errors),
+            Ok(Err(errors)) => {
+                event::not_reloaded(service.log(), &errors);
+                if errors.to_string().contains("Permission denied") {
+                    event::walls_in_the_way(service.log());
+                }
+            }
             Err(panic) => event::not_reloaded(service.log(), &panic),
         }
         notify(&[NotifyState::Ready]);

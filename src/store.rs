@@ -341,6 +341,10 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "foreign_keys", true)
         .map_err(error)?;
+    // What is sorted must not lie about in a directory for everybody's temporary files.
+    connection
+        .pragma_update(None, "temp_store", "MEMORY")
+        .map_err(error)?;
     // Addresses that were dropped should not stay readable in free pages.
     connection
         .pragma_update(None, "secure_delete", true)

@@ -66,6 +66,7 @@ const OWNED: &[(&str, &str)] = &[
     ("publicsuffix", "public_suffix.rs"),
     ("psl", "public_suffix.rs"),
     ("argon2", "service/account.rs"),
+    ("landlock", "daemon/sandbox.rs"),
     ("axum", "review"),
     ("askama", "review"),
     ("hyper", "review/server.rs"),

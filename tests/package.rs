@@ -100,3 +100,18 @@ fn systemd_understands_every_line_of_the_units() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.success());
 }
+
+/// `@system-service` does not have these (systemd 252), and what is not allowed ends the process.
+#[test]
+fn the_units_let_the_daemon_build_its_own_walls() {
+    for unit in ["straymail.service", "straymail-worker.service"] {
+        let text = fs::read_to_string(format!("systemd/{unit}")).unwrap();
+        for call in ["create_ruleset", "add_rule", "restrict_self"] {
+            let call = format!("landlock_{call}");
+            let allowed = (text.lines())
+                .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+                .any(|calls| calls.split(' ').any(|name| name == call));
+            assert!(allowed, "{unit}: {call}");
+        }
+    }
+}

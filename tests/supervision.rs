@@ -147,6 +147,96 @@ fn a_session_that_only_claims_to_be_a_probe_is_judged_like_any_other() -> Result
     daemon.stop()
 }
 
+/// Returns why walls cannot be built here, if so.
+fn no_walls(daemon: &Daemon) -> Option<String> {
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("walls="))?;
+    (line.contains("walls=\"none")).then(|| line.to_owned())
+}
+
+/// What a hold does when the spool is moved out of the daemon's own directory behind its back.
+fn hold_outside(settings: &Settings) -> Result<Option<String>> {
+    let daemon = Daemon::start(settings)?;
+    if let Some(why) = no_walls(&daemon)
+        && settings.environment.is_empty()
+    {
+        println!("skipped: {why}");
+        return Ok(None);
+    }
+    let outside = tempfile::Builder::new()
+        .prefix("straymail-out-")
+        .tempdir()?;
+    let spool = settings.directory.join("store/spool");
+    let moved = outside.path().join("spool");
+    let status = Command::new("mv").arg(&spool).arg(&moved).status()?;
+    ensure!(status.success(), "{status}");
+    std::os::unix::fs::symlink(&moved, &spool)?;
+    let mut client = MilterClient::open(&settings.directory.join("milter.sock"))?;
+    client.connect_from("127.0.0.1", 40_000)?;
+    client.mail("alice@army.mil")?;
+    client.rcpt("carl@army.ml")?;
+    client.content()?;
+    let end = client.end()?;
+    let last = end.last().context("no answer")?.text();
+    drop(client);
+    daemon.stop()?;
+    Ok(Some(last))
+}
+
+#[test]
+fn nothing_is_written_outside_the_daemons_own_directory() -> Result<()> {
+    let hold = serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}});
+    let (_directory, settings) = bench()?;
+    let Some(behind_walls) = hold_outside(&settings.with(hold.clone()))? else {
+        return Ok(());
+    };
+    // Held nowhere, so the client is asked to come again.
+    ensure!(behind_walls.starts_with("y451"), "{behind_walls}");
+    let (_directory, mut settings) = bench()?;
+    settings.environment = vec![("STRAYMAIL_SANDBOX", "off".to_owned())];
+    let open = hold_outside(&settings.with(hold))?.context("skipped")?;
+    ensure!(!open.starts_with('y'), "without walls it is held: {open}");
+    Ok(())
+}
+
+#[test]
+fn a_reload_reads_beside_the_configuration_and_says_what_the_walls_hide() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let daemon = Daemon::start(&settings)?;
+    if let Some(why) = no_walls(&daemon) {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let list = |directory: &std::path::Path| -> Result<Settings> {
+        let file = directory.join("partners.list");
+        fs::write(&file, "hospital.example\n")?;
+        let changed = settings
+            .clone()
+            .with(serde_json::json!({"trusted": {"files": [file]}}));
+        changed.write()?;
+        Ok(changed)
+    };
+    list(&settings.directory)?;
+    daemon.signal(Signal::HUP)?;
+    wait_for("the list to be read", || {
+        Ok(daemon
+            .log()
+            .contains("configuration reloaded")
+            .then_some(()))
+    })
+    .with_context(|| daemon.log())?;
+    let elsewhere = tempfile::tempdir()?;
+    let moved = list(elsewhere.path())?;
+    daemon.signal(Signal::HUP)?;
+    wait_for("the reason", || {
+        Ok(daemon.log().contains("the sandbox lets only").then_some(()))
+    })
+    .with_context(|| daemon.log())?;
+    daemon.stop()?;
+    // A restart takes it.
+    Daemon::start(&moved)?.stop()
+}
+
 #[test]
 fn a_socket_that_systemd_keeps_is_served_and_stays_when_the_daemon_goes() -> Result<()> {
     let activate = "/usr/bin/systemd-socket-activate";

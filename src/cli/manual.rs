@@ -398,6 +398,13 @@ impl Page {
         self.text(
             "Stops: no new connections, and the open ones may finish. A second one cuts them off.",
         );
+        self.heading("ENVIRONMENT");
+        self.entry([bold("STRAYMAIL_SANDBOX")]);
+        self.text(
+            "off: the daemons do not shut themselves in with Landlock. Otherwise, where the kernel has it, they \
+             read /etc, /usr and the directories of what the configuration names at the start, write below \
+             quarantine.directory, keep their sockets, and connect to quarantine.release_to.",
+        );
         self.heading("FILES");
         for (path, what) in [
             (

@@ -23,6 +23,8 @@ pub(super) struct Reader {
     pub(super) known: BTreeSet<String>,
     /// What may stand at a key that was set, where a list or a range says it; for the manual.
     pub(super) allowed: BTreeMap<String, String>,
+    /// The lists that were read, wherever they are.
+    pub(super) files: Vec<PathBuf>,
     unknown: Vec<(Position, String, String)>,
     /// Problems beyond the first [`MAX_PROBLEMS`].
     untold: usize,
@@ -65,6 +67,7 @@ impl Reader {
             warnings: Vec::new(),
             known: BTreeSet::new(),
             allowed: BTreeMap::new(),
+            files: Vec::new(),
             unknown: Vec::new(),
             untold: 0,
         }

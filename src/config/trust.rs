@@ -31,6 +31,8 @@ pub struct Trust {
     pub suffixes: PublicSuffixes,
     /// Where that list came from: `built-in` or a path.
     pub suffixes_from: String,
+    /// The files it was read from, beside the configuration itself.
+    pub files: Vec<PathBuf>,
     /// How many known names were read.
     pub known_names: usize,
 }
@@ -151,6 +153,7 @@ impl Trust {
         Trust {
             list,
             suffixes,
+            files: r.files.clone(),
             suffixes_from,
             known_names,
         }
@@ -236,6 +239,7 @@ fn add_inline(
 fn read(r: &mut Reader, entry: &Located) -> Option<(PathBuf, String)> {
     let directory = r.file().parent().unwrap_or_else(|| Path::new("."));
     let path = directory.join(&entry.text);
+    r.files.push(path.clone());
     let bytes = match super::read_bounded(&path, MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(error) => {

@@ -269,6 +269,20 @@ pub fn change_failed(log: &Logger, session: &str, change: &Change, error: &dyn E
     );
 }
 
+/// What keeps the process from files and ports it does not need.
+pub fn walled(log: &Logger, walls: &str) {
+    info!(log, "sandbox"; "walls" => walls);
+}
+
+/// A file could not be read at a reload; the walls may be the reason.
+pub fn walls_in_the_way(log: &Logger) {
+    warn!(
+        log,
+        "the sandbox lets only directories be read that the configuration named at the start, \
+                and /etc and /usr; a restart takes others"
+    );
+}
+
 /// The daemon's own session was not judged, so the watchdog is not told that all is well.
 pub fn probe_failed(log: &Logger, error: &dyn std::error::Error) {
     error!(log, "own session not judged, the watchdog is not told"; "error" => chain(error));
