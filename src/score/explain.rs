@@ -172,8 +172,8 @@ pub(super) fn detail(
         Reason::TwoEdits => "the name differs in two places".into(),
         Reason::Hyphen => "the names differ in a hyphen".into(),
         Reason::UnlikelySlip => "fingers rarely slip like this".into(),
-        Reason::TellingSlip => "hardly any other name is just that far away".into(),
-        Reason::ClosedRegistry => format!("short names are dense below .{suffix}").into(),
+        Reason::TellingSlip => "few other names are exactly one such slip away".into(),
+        Reason::ClosedRegistry => format!("many short names below .{suffix} are in use").into(),
         Reason::AlsoLabel => "the name in front of the ending differs as well".into(),
         Reason::DeadEnding => format!("the ending .{ending} does not exist; .{suffix} does").into(),
         Reason::EndingTypo => format!("the ending is .{ending} instead of .{suffix}").into(),
@@ -184,7 +184,7 @@ pub(super) fn detail(
             format!("same name in another country: .{ending}, not .{suffix}").into()
         }
         Reason::CountryDropped => {
-            format!("the ending is .{ending} without the country of .{suffix}").into()
+            format!("the country is missing: .{ending} instead of .{suffix}").into()
         }
         Reason::CountryAdded => {
             format!("the ending is .{ending}, a country more than .{suffix}").into()
@@ -192,16 +192,22 @@ pub(super) fn detail(
         Reason::WrongSecondLevel | Reason::SecondLevelDropped | Reason::SecondLevelAdded => {
             format!("the ending is .{ending}, not .{suffix}").into()
         }
-        Reason::TrustedEnding => format!("the end is nearly .{suffix}").into(),
+        Reason::TrustedEnding => format!("the name ends nearly in .{suffix}").into(),
         Reason::KnownName => format!("{label}.{suffix} is a name in use").into(),
         Reason::OwnDomain => format!("{label}.{suffix} is your own domain").into(),
         Reason::Homoglyph => "it holds letters of another alphabet that look the same".into(),
         Reason::WholeScript => "it is written in another alphabet and looks the same".into(),
         Reason::Accent => "the letters carry different accents".into(),
-        Reason::AsciiLookalike => "it holds letters or digits that look the same".into(),
-        Reason::Dots => "the dots are in other places".into(),
+        Reason::AsciiLookalike => {
+            format!("letters or digits in it look like those of {label}.{suffix}").into()
+        }
+        Reason::Dots => "a dot is missing, too much or in another place".into(),
         Reason::HostGlued => format!("a dot is missing in front of {label}.{suffix}").into(),
-        Reason::EmbeddedDomain => "the name stands inside of another domain".into(),
+        Reason::EmbeddedDomain => format!(
+            "the mail would go to {}.{ending}, which only mentions the trusted name",
+            reading.label
+        )
+        .into(),
         Reason::LabelAndWord => format!("it is {label} with another word added").into(),
         Reason::LabelInside => format!("it contains the word {label}").into(),
         Reason::ShortLabel => "short names exist under every ending".into(),
@@ -210,10 +216,12 @@ pub(super) fn detail(
         Reason::Number => "the two differ in a number".into(),
         Reason::ManyNeighbours => "several trusted domains are equally near".into(),
         Reason::ManyEndings => "the name is used with several endings".into(),
-        Reason::Chance => "many domains are trusted, one is near by chance".into(),
+        Reason::Chance => "among so many trusted domains, one is near by chance".into(),
         Reason::RealWebmail => "it is a well-known mail provider itself".into(),
         Reason::RealName => "it is a well-known name itself".into(),
-        Reason::FrequentTarget => "much mail goes to that domain".into(),
+        Reason::FrequentTarget => {
+            format!("{label}.{suffix} is a name that much mail goes to").into()
+        }
         Reason::History => "mail was sent to this domain before".into(),
         Reason::Answered => "this domain has written to us before".into(),
         Reason::Companion => "other recipients of this message are at that domain".into(),

@@ -224,6 +224,11 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
         TargetKind::Own => terms.push(Reason::OwnDomain, w::OWN_DOMAIN),
         TargetKind::Entry => {}
     }
+    // Who has a mailbox there writes `.com`: the provider has no other ending.
+    let weak = sum(&terms) < w::GENERIC_RARE;
+    if target.one_ending && weak && target.label().len() >= w::FREQUENT_FROM {
+        terms.push(Reason::FrequentTarget, w::FREQUENT_ENDING);
+    }
     terms
 }
 
@@ -750,7 +755,7 @@ fn tail_points(
     let host = front
         .split_once('.')
         .is_some_and(|(first, _)| !words::HOSTS.contains(&first));
-    let brand = tail.len() >= 3 && suffix.len() >= 3;
+    let brand = tail.len() >= 3 && suffix.len() >= 3 && !w::OPEN_ENDINGS.contains(&tail);
     match (host, brand) {
         (true, false) => w::TAIL_HOST,
         (true, true) => w::TAIL_HOST_BRAND,

@@ -107,22 +107,28 @@ struct Suspicion<'s> {
 }
 
 impl Suspicion<'_> {
-    /// Returns whether earlier mail may speak against the suspicion.
-    fn is_forgivable(&self) -> bool {
-        let looks_alike = self.terms.iter().any(|(reason, _)| {
+    /// Returns whether the names look the same, letter for letter.
+    fn looks_alike(&self) -> bool {
+        self.terms.iter().any(|(reason, _)| {
             matches!(
                 reason,
                 Reason::Homoglyph | Reason::WholeScript | Reason::Accent | Reason::AsciiLookalike
             )
-        });
+        })
+    }
+
+    /// Returns whether earlier mail may speak against the suspicion.
+    fn is_forgivable(&self) -> bool {
         match self.terms.first() {
-            _ if looks_alike => false,
+            _ if self.looks_alike() => false,
             Some((
                 Reason::MissingLetter
                 | Reason::ExtraLetter
                 | Reason::ReplacedLetter
                 | Reason::SwappedLetters
-                | Reason::TwoEdits,
+                | Reason::TwoEdits
+                // A hyphen is a letter like others: `miami-dade.gov` and `miamidade.gov`.
+                | Reason::Hyphen,
                 _,
             )) => true,
             Some((
@@ -145,6 +151,10 @@ impl Suspicion<'_> {
 impl Scorer {
     /// Builds the index over `trusted`.
     pub fn new(trusted: TrustedList, settings: ScoreSettings) -> Scorer {
+        let mut endings: HashMap<&str, usize> = HashMap::default();
+        for name in webmail() {
+            *endings.entry(first_label(name)).or_default() += 1;
+        }
         let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
         let mut places: HashMap<Box<str>, usize> = HashMap::default();
         let mut targets: Vec<Target> = Vec::new();
@@ -160,7 +170,10 @@ impl Scorer {
                         TargetKind::Entry
                     };
                     places.insert(ascii.into(), targets.len());
-                    targets.push(Target::of(&entry.domain, kind, webmail.contains(ascii)));
+                    let mut target = Target::of(&entry.domain, kind, webmail.contains(ascii));
+                    target.one_ending =
+                        target.frequent && endings.get(first_label(ascii)) == Some(&1);
+                    targets.push(target);
                 }
             }
         }
@@ -387,17 +400,8 @@ impl Scorer {
             _ => w::HISTORY_THREE,
         };
         for suspicion in suspicions {
-            let disguised = matches!(
-                suspicion.terms.first(),
-                Some((
-                    Reason::Homoglyph
-                        | Reason::WholeScript
-                        | Reason::Accent
-                        | Reason::AsciiLookalike
-                        | Reason::EmbeddedDomain,
-                    _
-                ))
-            );
+            let disguised = suspicion.looks_alike()
+                || matches!(suspicion.terms.first(), Some((Reason::EmbeddedDomain, _)));
             let chance = w::chance(self.entries);
             let share = match suspicion.terms.first() {
                 Some((Reason::TwoEdits, _)) => chance,
@@ -510,6 +514,10 @@ fn last_labels(name: &str, count: usize) -> &str {
 /// The domains of the webmail preset: those most mail goes to, and real ones.
 fn webmail() -> impl Iterator<Item = &'static str> {
     lines(Preset::Webmail.text())
+}
+
+fn first_label(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
 }
 
 /// The names of a shipped list, one a line, without the reasons.
@@ -639,6 +647,25 @@ mod tests {
         assert!(score("boing.com") < 40);
         assert!(score("bоeing.com") >= 90);
         assert!(score("b0eing.com") >= 90);
+    }
+
+    #[test]
+    fn a_name_that_is_known_to_be_real_is_no_slip() {
+        // Oklahoma and Old Dominion; two bureaus that look the same are not excused.
+        let reasons = |list: &str, name: &str| -> Vec<(Reason, i32)> {
+            let assessment = assess(list, name);
+            let best = assessment.best().unwrap();
+            let terms = best.evidence.iter();
+            terms.map(|term| (term.reason, term.points)).collect()
+        };
+        assert_eq!(
+            reasons("odu.edu\n", "ou.edu"),
+            [(Reason::MissingLetter, 52), (Reason::RealName, -40)]
+        );
+        assert_eq!(
+            reasons("bis.gov\n", "bls.gov"),
+            [(Reason::AsciiLookalike, 56), (Reason::ClosedRegistry, -8)]
+        );
     }
 
     #[test]

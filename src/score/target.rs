@@ -28,6 +28,8 @@ pub(super) struct Target {
     pub kind: TargetKind,
     /// Whether it is one of the domains most mail goes to.
     pub frequent: bool,
+    /// Whether such a domain is known with this ending only: there is no `gmail.fr`.
+    pub one_ending: bool,
     /// The letters of the label, which prove most other labels far.
     pub letters: Letters,
     label_start: u8,
@@ -47,6 +49,7 @@ impl Target {
             look: name.look,
             kind,
             frequent,
+            one_ending: false,
             letters: letters(name.reading().label.as_bytes()),
             label_start: small(name.label_start()),
             suffix_start: small(suffix_start),

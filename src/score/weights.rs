@@ -175,6 +175,9 @@ pub(super) const TAIL_HOST: i32 = 66;
 pub(super) const TAIL_HOST_BRAND: i32 = 62;
 pub(super) const TAIL_PLAIN: i32 = 36;
 pub(super) const TAIL_PLAIN_BRAND: i32 = 60;
+/// Endings one letter from `.gov`, `.int` or `.edu` below which anybody may register; the others of
+/// three letters and more belong to one company each.
+pub(super) const OPEN_ENDINGS: &[&str] = &["gop", "mov", "inc", "ing", "ink"];
 pub(super) const TAIL_SECOND_LEVEL: i32 = 70;
 pub(super) const TAIL_REGISTRY: i32 = 40;
 /// The same registry of a country where few have a name.
@@ -248,6 +251,8 @@ pub(super) fn chance(targets: usize) -> i32 {
 
 // What speaks for one.
 pub(super) const FREQUENT: i32 = 12;
+/// The same for another ending: `gmail.fr`.
+pub(super) const FREQUENT_ENDING: i32 = 14;
 /// Shortest label for which that matters.
 pub(super) const FREQUENT_FROM: usize = 5;
 
