@@ -163,6 +163,61 @@ fn of_a_thousand_recipients_exactly_the_held_ones_get_no_copy() -> Result<()> {
     daemon.stop()
 }
 
+/// What is hard to carry is held and released as it was: a long header, long lines, lone dots. And
+/// the end of a message that only some servers take for one ends none.
+#[test]
+fn hard_messages_are_released_whole_and_smuggle_nothing() -> Result<()> {
+    if let Some(why) = why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let sendmail = Sendmail::start(&Options::default())?;
+    let settings = Settings::for_mta(&sendmail)
+        .with(serde_json::json!({"policy": {"suspect": "hold", "certain": "hold"}}));
+    let daemon = Daemon::start(&settings)?;
+    let port = sendmail.port("submission").context("no port")?;
+    // Sendmail takes 32 KiB of header.
+    let folds: String = (0..400)
+        .map(|n| format!(" {n} {}\n", "h".repeat(60)))
+        .collect();
+    let line = "x".repeat(990);
+    let data = format!("Subject: hard\nX-Long: begin\n{folds}X-End: end\n\n.\n..\n{line}\n");
+    let mut client = SmtpClient::open(port)?;
+    let sent = client.message("alice@army.mil", &["carl@army.ml"], &data)?;
+    ensure!(sent.accepted(), "{}", sent.last());
+
+    client.command("MAIL FROM:<alice@army.mil>")?;
+    client.command("RCPT TO:<emil@army.ml>")?;
+    client.command("DATA")?;
+    client.send(
+        b"Subject: outer\r\n\r\nfirst\n.\r\nMAIL FROM:<alice@army.mil>\r\n\
+          RCPT TO:<eve@navy.mil>\r\nDATA\r\nSubject: inner\r\n\r\nx\r\n.\r\n",
+    )?;
+    println!("a lone LF before the dot: {}", client.reply()?.flat());
+    drop(client);
+
+    for entry in daemon.held()? {
+        let output = daemon.command(&["quarantine", "release", &entry.id])?;
+        ensure!(output.code == 0, "{}", output.text);
+    }
+    sendmail.settle(&[])?;
+    let deliveries = sendmail.sink().deliveries();
+    let to = |name: &str| {
+        (deliveries.iter())
+            .filter(|d| d.recipients.iter().any(|r| r.0 == name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(to("eve@navy.mil").len(), 0, "smuggled");
+    let hard = to("carl@army.ml");
+    assert_eq!(hard.len(), 1);
+    let text = hard.first().context("not delivered")?.text();
+    let (header, body) = text.split_once("\n\n").context("no body")?;
+    assert_eq!(body, format!(".\n..\n{line}\n"));
+    assert!(header.contains(&format!("X-Long: begin\n{folds}")));
+    assert!(header.contains("X-End: end"));
+    daemon.stop()
+}
+
 /// The line for sendmail.mc is pasted from wherever it was read.
 #[test]
 fn readme_and_howto_have_the_same_filter_line() {
