@@ -10,13 +10,14 @@ use std::sync::Arc;
 use held::{at, open};
 use jiff::Timestamp;
 use straymail::address::Address;
-use straymail::policy::Policy;
+use straymail::policy::{Policy, Role};
 use straymail::public_suffix::PublicSuffixes;
 use straymail::score::{Context, ScoreSettings, Scorer};
-use straymail::service::Snapshot;
+use straymail::service::conversation::{Conversation, RcptStep};
 use straymail::service::learning::{Batch, Learning, LearningSettings, NotYet};
-use straymail::session::{Gate, Recipient};
-use straymail::store::{Day, DayTotal, Erased, Standing};
+use straymail::service::{Service, Snapshot};
+use straymail::session::{Client, Gate, Mail, Rcpt, Recipient};
+use straymail::store::{Day, DayTotal, Erased, NewApproval, Origin, Standing};
 use straymail::trusted::TrustedList;
 use tempfile::TempDir;
 
@@ -351,4 +352,119 @@ fn totals_of_a_day_add_up_over_restarts() {
         .unwrap();
     let totals: Vec<_> = totals.into_iter().map(|(_, total)| total).collect();
     assert_eq!(totals, [total(6), total(1)]);
+}
+
+/// A service of the site, with the time standing still.
+fn service(site: &Site) -> Arc<Service> {
+    let quarantine = Arc::new(open(site.dir.path(), 1));
+    let learning = Learning::open(Arc::clone(&quarantine), LearningSettings::default()).unwrap();
+    let log = straymail::logging::discard();
+    let service = Service::new(snapshot(), quarantine, None, log, || at(0), 1);
+    Arc::new(service.with_learning(Arc::new(learning)))
+}
+
+/// A whole message as the milter sees it, from an authenticated client or from anybody.
+fn message(service: &Arc<Service>, login: Option<&[u8]>, sender: &str, recipients: &[&str]) {
+    let mut conversation = Conversation::new(Arc::clone(service), Role::Relay);
+    conversation.connect(Client {
+        ip: Some([192, 0, 2, 7].into()),
+        port: 1,
+        ..Client::default()
+    });
+    conversation.mail(Mail {
+        path: sender.as_bytes(),
+        login,
+        ..Mail::default()
+    });
+    for recipient in recipients {
+        let rcpt = Rcpt {
+            path: recipient.as_bytes(),
+            ..Rcpt::default()
+        };
+        if let RcptStep::Evidence(recipient, assessment) = conversation.rcpt(rcpt) {
+            conversation.settle(*recipient, assessment);
+        }
+    }
+    conversation.header(b"Subject", b" x");
+    conversation.end_of_header();
+    conversation.body(b"Hello\r\n");
+    conversation.end_of_message(None, true);
+}
+
+#[test]
+fn what_was_accepted_is_counted_and_what_was_held_or_rejected_is_not() {
+    let site = site();
+    let service = service(&site);
+    let anna = Some(&b"anna"[..]);
+    let from = "<anna@site.example>";
+    let recipients = ["<a@partner.example>", "<b@boing.com>", "<c@b0eing.com>"];
+    message(&service, anna, from, &recipients);
+    message(&service, anna, "<>", &["<a@bounce.example>"]);
+    // Not ours to judge: it may be an answer, and is nothing without mail of ours before.
+    message(
+        &service,
+        None,
+        "<x@stranger.example>",
+        &["<anna@site.example>"],
+    );
+    assert_eq!(
+        service.learning().unwrap().extent().unwrap().domains,
+        0,
+        "in memory only"
+    );
+    service.write_learned().unwrap();
+    let extent = service.learning().unwrap().extent().unwrap();
+    assert_eq!((extent.domains, extent.mails, extent.doubtful), (1, 1, 0));
+    let known = |name: &str| {
+        let domain = straymail::domain::Domain::parse(name.as_bytes(), &site.snapshot.suffixes);
+        let history = (site.learning).history("anna@site.example", &domain.unwrap(), at(0));
+        history.unwrap().is_some()
+    };
+    assert!(known("partner.example"));
+    assert!(!known("boing.com") && !known("b0eing.com") && !known("bounce.example"));
+    // Approved, as a release is, it passes and counts.
+    let approval = NewApproval {
+        sender: None,
+        recipient: "boing.com".to_owned(),
+        expires_at: None,
+        owner: "anna".to_owned(),
+        reason: "a customer".to_owned(),
+        origin: Origin::Admin,
+    };
+    service
+        .quarantine()
+        .approve(&approval, "cli", at(0))
+        .unwrap();
+    message(&service, anna, from, &["<b@boing.com>"]);
+    service.write_learned().unwrap();
+    assert!(known("boing.com"));
+}
+
+#[test]
+fn a_locked_store_keeps_no_clean_message_waiting() {
+    let site = site();
+    let service = service(&site);
+    let other = rusqlite::Connection::open(site.dir.path().join("quarantine.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begin = std::time::Instant::now();
+    for _ in 0..100 {
+        let anna = Some(&b"anna"[..]);
+        message(
+            &service,
+            anna,
+            "<anna@site.example>",
+            &["<a@partner.example>"],
+        );
+    }
+    // A single wait for the lock is five seconds.
+    assert!(begin.elapsed() < straymail::store::BUSY_TIMEOUT);
+    assert!(service.write_learned().is_err());
+    other.execute_batch("ROLLBACK").unwrap();
+    service.write_learned().unwrap();
+    let extent = service.learning().unwrap().extent().unwrap();
+    assert_eq!(
+        (extent.domains, extent.mails),
+        (1, 100),
+        "nothing of it is lost"
+    );
 }
