@@ -5,6 +5,7 @@
 //! small settings structs. The only file that names the YAML crate is `config/yaml.rs`.
 
 mod manual;
+mod metrics;
 mod problem;
 mod reader;
 mod review;
@@ -27,7 +28,7 @@ use crate::milter::MilterSettings;
 use crate::milter::listener::ListenerSettings;
 use crate::notice::NoticeSettings;
 use crate::policy::Policy;
-use crate::review::ReviewSettings;
+use crate::review::{MetricsSettings, ReviewSettings};
 use crate::score::ScoreSettings;
 use crate::service::learning::LearningSettings;
 use crate::service::quarantine::QuarantineSettings;
@@ -65,6 +66,8 @@ pub struct Config {
     pub review: ReviewSettings,
     /// What is learned from mail, and when it counts.
     pub learning: LearningSettings,
+    /// Where figures are served.
+    pub metrics: MetricsSettings,
     /// Bounds of the daemon.
     pub limits: MilterSettings,
     /// Where and how events are logged.
@@ -87,6 +90,7 @@ impl Default for Config {
             notice: NoticeSettings::default(),
             review: ReviewSettings::default(),
             learning: LearningSettings::default(),
+            metrics: MetricsSettings::default(),
             limits: MilterSettings::default(),
             log: LogSettings::default(),
             warnings: Vec::new(),
@@ -184,12 +188,13 @@ mod tests {
             notice,
             review,
             learning,
+            metrics,
             limits,
             log,
             warnings: _,
         } = config;
         format!(
-            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{review:#?}{learning:#?}{limits:#?}{log:#?}"
+            "{listeners:#?}{scoring:#?}{gate:#?}{policy:#?}{help:?}{quarantine:#?}{worker:#?}{notice:#?}{review:#?}{learning:#?}{metrics:#?}{limits:#?}{log:#?}"
         )
     }
 

@@ -16,18 +16,20 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use slog::Logger;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
+use crate::metrics::{self, Loaded};
 use crate::milter::listener::{ListenAddress, ListenerSettings};
 #[cfg(feature = "libmilter")]
 use crate::milter::vendor::{self, Vendor};
 use crate::milter::{Milter, MilterSettings, Probe};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
-use crate::review::{Listen, Review, ReviewSettings};
+use crate::review::{Listen, Metrics, MetricsSettings, Review, ReviewSettings};
 use crate::score::Scorer;
 use crate::service::desk::Desk;
+use crate::service::figures::Sources;
 use crate::service::learning::{Learning, LearningSettings};
 use crate::service::quarantine::{Quarantine, QuarantineSettings, Recovery};
 
@@ -51,6 +53,7 @@ pub const AT_START: &[&str] = &[
     "notice",
     "review",
     "learning",
+    "metrics",
     "log",
 ];
 
@@ -102,7 +105,7 @@ pub fn run(
     let log = logging::logger(&config.log);
     log_panics(log.clone());
     let files = config.trust.files.clone();
-    let (fixed, snapshot) = parts(config, &log);
+    let (fixed, snapshot, loaded) = parts(config, &log);
     let quarantine =
         Quarantine::open(fixed.quarantine.clone(), now()).context("cannot open the quarantine")?;
     report_recovery(&log, quarantine.recovery());
@@ -129,6 +132,7 @@ pub fn run(
     let first_session = getrandom::u64().context("cannot draw a random number")?;
     let service = Service::new(snapshot, quarantine, desk, log, now, first_session)
         .with_learning(Arc::new(learning));
+    service.counters.loaded(loaded);
     look_at_habits(&service);
     // Before the first thread: walls are around a thread and those it starts.
     let walls =
@@ -178,10 +182,12 @@ fn needs(path: Option<&Path>, fixed: &Fixed, files: &[PathBuf], duty: Duty) -> N
         if let Target::Tcp(target) = &fixed.quarantine.release_target {
             needs.connects = Some(target.clone());
         }
-        match &fixed.review.listen {
-            Some(Listen::Unix(path)) => needs.sockets.push(path.clone()),
-            Some(Listen::Inet(address)) => needs.listens.push(address.port()),
-            None => {}
+        let served = [&fixed.review.listen, &fixed.metrics.listen];
+        for listen in served.into_iter().flatten() {
+            match listen {
+                Listen::Unix(path) => needs.sockets.push(path.clone()),
+                Listen::Inet(address) => needs.listens.push(address.port()),
+            }
         }
     }
     needs
@@ -226,6 +232,18 @@ async fn serve(
         }
         _ => None,
     };
+    let figures = match (&fixed.metrics.listen, &worker) {
+        (Some(listen), Some(_)) => {
+            let quarantine = Arc::clone(service.quarantine());
+            let sources = Sources::new(quarantine, fixed.worker.keep_for);
+            let metrics = Metrics::open(listen, sources, now).await;
+            let metrics =
+                metrics.with_context(|| format!("cannot listen on {listen} (metrics.listen)"))?;
+            event::metrics_started(&log, &metrics.address());
+            Some(metrics)
+        }
+        _ => None,
+    };
     match &milter {
         Serving::Ours(milter) => event::started(&log, milter.addresses()),
         #[cfg(feature = "libmilter")]
@@ -244,7 +262,14 @@ async fn serve(
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(watchdog::run(probe, worker.clone(), log.clone()));
 
-    let reloads = tokio::spawn(reload_on(reload, path, fixed, Arc::clone(&service)));
+    let changed = Arc::new(Notify::new());
+    let reloads = tokio::spawn(reload_on(
+        reload,
+        path,
+        fixed,
+        Arc::clone(&service),
+        Arc::clone(&changed),
+    ));
     let (stop, mut stopped) = watch::channel(0_u32);
     let mut cut = stop.subscribe();
     let working = worker.map(|worker| tokio::spawn(work(worker, log.clone(), stop.subscribe())));
@@ -257,6 +282,13 @@ async fn serve(
             let _ = leave.wait_for(|count| *count >= 1).await;
         }))
     });
+    let mut leave = stop.subscribe();
+    let figures = figures.map(|metrics| {
+        tokio::spawn(metrics.serve(log.clone(), async move {
+            let _ = leave.wait_for(|count| *count >= 1).await;
+        }))
+    });
+    let publishing = judges.then(|| tokio::spawn(publish(Arc::clone(&service), changed)));
     let stops = tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -292,8 +324,13 @@ async fn serve(
         // It ends by itself after what it is doing; a delivery is not cut in two.
         let _ = working.await;
     }
-    if let Some(pages) = pages {
-        let _ = pages.await;
+    for serving in [pages, figures].into_iter().flatten() {
+        let _ = serving.await;
+    }
+    if let Some(publishing) = publishing {
+        publishing.abort();
+        // What was counted last; that it cannot be written was logged before.
+        let _ = service.publish();
     }
     if let Some(learns) = learns {
         let _ = learns.await;
@@ -301,7 +338,7 @@ async fn serve(
         write_learned(&service);
     }
     stops.abort();
-    event::stopped(&log, &service.counters.read(), cut_off?);
+    event::stopped(&log, &service.counts(), cut_off?);
     Ok(())
 }
 
@@ -380,6 +417,19 @@ fn look_at_habits(service: &Service) {
     }
 }
 
+/// Writes what the milter counted, every few seconds, beside the work and never in its way.
+async fn publish(service: Arc<Service>, changed: Arc<Notify>) {
+    loop {
+        let counting = Arc::clone(&service);
+        match tokio::task::spawn_blocking(move || counting.publish()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(error)) => event::not_published(service.log(), &error),
+        }
+        // At once after a reload, which somebody waits for.
+        let _ = tokio::time::timeout(metrics::EVERY, changed.notified()).await;
+    }
+}
+
 fn templates(settings: &NoticeSettings) -> Result<Templates, NoticeError> {
     match &settings.templates {
         Some(dir) => Templates::load(dir),
@@ -397,6 +447,7 @@ struct Fixed {
     notice: NoticeSettings,
     review: ReviewSettings,
     learning: LearningSettings,
+    metrics: MetricsSettings,
     log: LogSettings,
 }
 
@@ -411,6 +462,7 @@ impl Fixed {
             self.notice != new.notice,
             self.review != new.review,
             self.learning != new.learning,
+            self.metrics != new.metrics,
             self.log != new.log,
         ];
         (AT_START.iter().zip(differs))
@@ -420,7 +472,7 @@ impl Fixed {
 }
 
 /// Takes a configuration apart: what stays until the next start, and the rules.
-fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
+fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot, Loaded) {
     for warning in &config.warnings {
         event::config_warning(log, warning);
     }
@@ -432,7 +484,20 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         notice: config.notice,
         review: config.review,
         learning: config.learning,
+        metrics: config.metrics,
         log: config.log,
+    };
+    let suffixes = std::fs::metadata(&config.trust.suffixes_from).and_then(|meta| meta.modified());
+    let loaded = Loaded {
+        trusted: config
+            .trust
+            .list
+            .entries()
+            .len()
+            .try_into()
+            .unwrap_or(u64::MAX),
+        suffixes_written_at: suffixes.ok().and_then(|at| Timestamp::try_from(at).ok()),
+        ..Loaded::at(now())
     };
     let snapshot = Snapshot {
         scorer: Scorer::new(config.trust.list, config.scoring),
@@ -441,7 +506,7 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot) {
         gate: config.gate,
         help: config.help,
     };
-    (fixed, snapshot)
+    (fixed, snapshot, loaded)
 }
 
 fn report_recovery(log: &Logger, recovery: &Recovery) {
@@ -462,6 +527,7 @@ async fn reload_on(
     path: Option<PathBuf>,
     running: Fixed,
     service: Arc<Service>,
+    changed: Arc<Notify>,
 ) {
     while asked.recv().await.is_some() {
         let Some(path) = path.clone() else {
@@ -474,19 +540,25 @@ async fn reload_on(
         let log = service.log().clone();
         let load = move || Config::load(&path).map(|config| parts(config, &log));
         match tokio::task::spawn_blocking(load).await {
-            Ok(Ok((fixed, snapshot))) => {
+            Ok(Ok((fixed, snapshot, loaded))) => {
                 service.reload(snapshot);
+                service.counters.reloaded(loaded);
                 let restart = running.changed(&fixed);
-                event::reloaded(service.log(), &service.counters.read(), &restart);
+                event::reloaded(service.log(), &service.counts(), &restart);
             }
             Ok(Err(errors)) => {
+                service.counters.not_reloaded();
                 event::not_reloaded(service.log(), &errors);
                 if errors.to_string().contains("Permission denied") {
                     event::walls_in_the_way(service.log());
                 }
             }
-            Err(panic) => event::not_reloaded(service.log(), &panic),
+            Err(panic) => {
+                service.counters.not_reloaded();
+                event::not_reloaded(service.log(), &panic);
+            }
         }
+        changed.notify_one();
         notify(&[NotifyState::Ready]);
     }
 }

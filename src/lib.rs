@@ -6,7 +6,7 @@
 //! 0. vocabulary: [`domain`], [`address`], [`octets`], [`public_suffix`], [`untrusted`]
 //! 1. core, pure: [`trusted`], [`score`], [`policy`], [`session`], [`reply`]
 //! 2. ports: [`store`], [`spool`], [`smtp`], [`notice`], [`logging`],
-//!    [`maillog`], [`addressfile`]
+//!    [`maillog`], [`addressfile`], [`metrics`]
 //! 3. service: [`service`]
 //! 4. edges: [`milter`], [`review`], [`cli`]
 //! 5. wiring: [`config`], [`daemon`]
@@ -20,6 +20,7 @@ pub mod domain;
 pub mod fault;
 pub mod logging;
 pub mod maillog;
+pub mod metrics;
 pub mod milter;
 pub mod notice;
 pub mod octets;

@@ -22,6 +22,7 @@ mod failure;
 mod fields;
 mod list;
 mod login;
+mod metrics;
 mod page;
 mod server;
 mod session;
@@ -41,6 +42,7 @@ use crate::service::Service;
 use crate::service::account::Accounts;
 use crate::service::token::Tokens;
 
+pub use metrics::{Metrics, MetricsSettings};
 pub use server::{Review, ReviewError};
 pub use settings::{Listen, PublicUrl, PublicUrlError, ReviewSettings};
 

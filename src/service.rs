@@ -6,6 +6,7 @@ pub mod backup;
 pub mod conversation;
 pub mod decide;
 pub mod desk;
+pub mod figures;
 pub mod judge;
 mod key_file;
 pub mod learning;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::logging::event::Counts;
+use crate::metrics::Tally;
 use crate::policy::Policy;
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Scorer;
@@ -50,23 +52,6 @@ pub struct Snapshot {
     pub help: String,
 }
 
-/// Messages and recipients seen since the start, by what became of them.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Messages of our own senders.
-    pub judged: AtomicU64,
-    /// Messages that passed because they are not ours to judge.
-    pub inbound: AtomicU64,
-    /// Messages with the null sender.
-    pub null_sender: AtomicU64,
-    /// Recipients let through without evidence.
-    pub clean: AtomicU64,
-    /// Recipients with evidence.
-    pub suspicious: AtomicU64,
-    /// Answers forced by a fault of ours.
-    pub faults: AtomicU64,
-}
-
 /// The service behind every edge.
 pub struct Service {
     snapshot: ArcSwap<Snapshot>,
@@ -78,22 +63,7 @@ pub struct Service {
     last_session: AtomicU64,
     probe: OnceLock<String>,
     /// What passed so far.
-    pub counters: Counters,
-}
-
-impl Counters {
-    /// Returns the counts of this moment.
-    pub fn read(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            judged: read(&self.judged),
-            inbound: read(&self.inbound),
-            null_sender: read(&self.null_sender),
-            clean: read(&self.clean),
-            suspicious: read(&self.suspicious),
-            faults: read(&self.faults),
-        }
-    }
+    pub counters: Tally,
 }
 
 impl Service {
@@ -116,7 +86,7 @@ impl Service {
             clock,
             last_session: AtomicU64::new(first_session),
             probe: OnceLock::new(),
-            counters: Counters::default(),
+            counters: Tally::new(clock()),
         }
     }
 
@@ -172,7 +142,7 @@ impl Service {
     pub fn write_learned(&self) -> Result<(), StoreError> {
         match &self.learning {
             Some(learning) => {
-                let counts = self.counters.read();
+                let counts = self.counts();
                 let total = DayTotal {
                     judged: counts.judged,
                     inbound: counts.inbound,
@@ -200,6 +170,28 @@ impl Service {
     /// Returns the logger.
     pub fn log(&self) -> &slog::Logger {
         &self.log
+    }
+
+    /// Returns what passed so far, for the log.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            judged: read(&self.counters.judged),
+            inbound: read(&self.counters.inbound),
+            null_sender: read(&self.counters.null_sender),
+            clean: read(&self.counters.clean),
+            suspicious: read(&self.counters.suspicious),
+            faults: read(&self.counters.faults),
+        }
+    }
+
+    /// Writes what was counted to the state directory, where the worker reads it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn publish(&self) -> std::io::Result<()> {
+        let figures = self.counters.figures(self.now());
+        figures.write(&self.quarantine.settings().dir)
     }
 
     /// Returns the current time.

@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "addressfile",
             "logging",
             "maillog",
+            "metrics",
             "notice",
             "smtp",
             "spool",

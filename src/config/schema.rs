@@ -103,6 +103,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         .filter(|_| review.listen.is_some());
     worker.confirm_url = served.map(|url| url.link(""));
     let learning = learning(r, &mut top);
+    let metrics = super::metrics::metrics(r, &mut top);
     let limits = limits(r, &mut top);
     let log = log(r, &mut top);
     r.end(top);
@@ -119,6 +120,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         notice,
         review,
         learning,
+        metrics,
         limits,
         log,
         warnings: Vec::new(),

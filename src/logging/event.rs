@@ -32,6 +32,7 @@ static PANICKED: RateLimit = trouble();
 static PANICS: RateLimit = trouble();
 static CHANGES_FAILED: RateLimit = trouble();
 static NOT_ACCEPTED: RateLimit = trouble();
+static NOT_PUBLISHED: RateLimit = trouble();
 
 /// Returns `None` when the event must not be logged now, else how many were not logged since
 /// the last one, if any.
@@ -378,6 +379,19 @@ pub fn stopped(log: &Logger, counts: &Counts, cut_off: usize) {
 /// The web pages are served.
 pub fn review_started(log: &Logger, address: &str) {
     info!(log, "review pages served"; "listen" => address);
+}
+
+/// The figures are served.
+pub fn metrics_started(log: &Logger, address: &str) {
+    info!(log, "metrics served"; "listen" => address);
+}
+
+/// What was counted could not be written to the state directory.
+pub fn not_published(log: &Logger, error: &dyn Error) {
+    let Some(suppressed) = admit(&NOT_PUBLISHED) else {
+        return;
+    };
+    warn!(log, "figures not written"; "error" => chain(error), "suppressed" => suppressed);
 }
 
 /// Somebody logged in to the review page.

@@ -71,7 +71,13 @@ pub enum ReviewError {
 /// The pages, listening and not yet serving.
 pub struct Review {
     site: Arc<Site>,
+    server: Server,
+}
+
+/// A socket that HTTP is spoken at, before and while it is.
+pub(super) struct Server {
     socket: Socket,
+    listen: Listen,
 }
 
 enum Socket {
@@ -100,16 +106,9 @@ impl Review {
             listen: listen.to_string(),
             source,
         };
-        let socket = match &listen {
-            Listen::Inet(address) => {
-                let listener = TcpListener::bind(address).await.map_err(error)?;
-                // Port 0 became a real one.
-                let address = listener.local_addr().map_err(error)?;
-                settings.listen = Some(Listen::Inet(address));
-                Socket::Inet(listener)
-            }
-            Listen::Unix(path) => Socket::Unix(bind(path).map_err(error)?, path.clone()),
-        };
+        let server = Server::open(&listen).await.map_err(error)?;
+        // Port 0 became a real one.
+        settings.listen = Some(server.address().clone());
         let seal = Seal::random().map_err(|error| ReviewError::Random(error.to_string()))?;
         let site = Site {
             accounts: Accounts::new(&service.quarantine().settings().dir),
@@ -124,7 +123,7 @@ impl Review {
         };
         Ok(Review {
             site: Arc::new(site),
-            socket,
+            server,
         })
     }
 
@@ -141,6 +140,39 @@ impl Review {
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         let log = self.site.service.log().clone();
         let app = routes(Arc::clone(&self.site)).layer(DefaultBodyLimit::max(LONGEST_FORM));
+        self.server.serve(app, &log, stop).await;
+    }
+}
+
+impl Server {
+    /// Opens the socket.
+    pub(super) async fn open(listen: &Listen) -> io::Result<Server> {
+        let (socket, listen) = match listen {
+            Listen::Inet(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = listener.local_addr()?;
+                (Socket::Inet(listener), Listen::Inet(address))
+            }
+            Listen::Unix(path) => {
+                let socket = Socket::Unix(bind(path)?, path.clone());
+                (socket, listen.clone())
+            }
+        };
+        Ok(Server { socket, listen })
+    }
+
+    /// Returns where it listens, with the port that was found for port 0.
+    pub(super) fn address(&self) -> &Listen {
+        &self.listen
+    }
+
+    /// Serves `app` until `stop` ends; requests under way then have ten seconds.
+    pub(super) async fn serve(
+        self,
+        app: Router,
+        log: &slog::Logger,
+        stop: impl Future<Output = ()>,
+    ) {
         let (end, ending) = watch::channel(());
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -166,7 +198,7 @@ impl Review {
                     drop(place);
                 }),
                 Err(error) => {
-                    event::not_accepted(&log, &self.address(), &error);
+                    event::not_accepted(log, &self.listen.to_string(), &error);
                     // Out of file descriptors, mostly: trying again at once would only burn time.
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     continue;

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::answer::MAX_ANSWER;
 use super::decide::{DecideError, Decision};
@@ -56,6 +57,8 @@ pub struct Conversation {
     reply: Option<ReplyToNotice>,
     /// It is the watchdog's: judged like any other, and not counted, logged or kept.
     probe: bool,
+    /// Since when the MTA waits for the answer about a recipient with evidence.
+    asked: Option<Instant>,
 }
 
 /// A message to the address that notices come from, read while it passes.
@@ -94,6 +97,7 @@ impl Conversation {
             copy: Copy::NotNeeded,
             reply: None,
             probe: false,
+            asked: None,
             service,
         }
     }
@@ -129,6 +133,17 @@ impl Conversation {
 
     /// RCPT: assesses without I/O.
     pub fn rcpt(&mut self, rcpt: Rcpt<'_>) -> RcptStep {
+        let asked = Instant::now();
+        let step = self.look_at(rcpt);
+        match &step {
+            _ if self.probe => {}
+            RcptStep::Answered(_) => self.service.counters.rcpt.observe(asked.elapsed()),
+            RcptStep::Evidence(..) => self.asked = Some(asked),
+        }
+        step
+    }
+
+    fn look_at(&mut self, rcpt: Rcpt<'_>) -> RcptStep {
         fault::point("rcpt");
         if self.probe {
             let recipient = Recipient::parse(rcpt, &self.snapshot.suffixes);
@@ -169,6 +184,14 @@ impl Conversation {
 
     /// Decides about a recipient with evidence. May wait for the disk.
     pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
+        let answer = self.decide_about(recipient, assessment);
+        if let Some(asked) = self.asked.take() {
+            self.service.counters.rcpt.observe(asked.elapsed());
+        }
+        answer
+    }
+
+    fn decide_about(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
         let service = Arc::clone(&self.service);
         if self.probe {
             let to = recipient.canonical();
@@ -224,7 +247,7 @@ impl Conversation {
             self.let_pass(recipient);
             return Answer::Continue;
         }
-        service.counters.suspicious.fetch_add(1, Ordering::Relaxed);
+        service.counters.count(&verdict);
         let judged = Judged {
             recipient,
             assessment,

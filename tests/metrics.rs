@@ -1,0 +1,290 @@
+//! The page of metrics of a running daemon: what it counts, that promtool(1) and the rules and
+//! the dashboard in docs/monitoring can read it, and that it names nobody.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::daemon::{Daemon, Settings};
+use support::milter_client::MilterClient;
+use support::wait_for;
+
+/// A daemon with its metrics at a UNIX socket.
+fn start(directory: &Path) -> Result<Daemon> {
+    let settings = Settings::in_directory(directory).with(json!({
+        "metrics": {"listen": format!("unix:{}/metrics.sock", directory.display())},
+        "policy": {"suspect": "hold", "certain": "reject"},
+        "quarantine": {"grace": "0s"},
+    }));
+    Daemon::start(&settings)
+}
+
+/// The page, without the head of the answer.
+fn page(directory: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(directory.join("metrics.sock"))?;
+    stream.set_read_timeout(Some(support::PATIENCE))?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+    ensure!(head.contains("200 OK"), "{head}");
+    ensure!(head.contains("text/plain; version=0.0.4"), "{head}");
+    Ok(body.to_owned())
+}
+
+/// The value of one line.
+fn value(page: &str, sample: &str) -> Option<f64> {
+    let mut lines = page.lines();
+    lines.find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Waits until a line has this value.
+fn wait_value(directory: &Path, sample: &str, wanted: f64) -> Result<()> {
+    let mut last = String::new();
+    wait_for(sample, || {
+        last = page(directory)?;
+        Ok((value(&last, sample) == Some(wanted)).then_some(()))
+    })
+    .with_context(|| last.clone())
+}
+
+/// Two recipients held, one rejected, two let through, one message inbound by its null sender.
+fn mail(directory: &Path) -> Result<()> {
+    let socket = directory.join("milter.sock");
+    let recipients = [
+        "bob@navy.mil",
+        "carl@army.ml",
+        "dora@army.ml",
+        "x@example.net",
+    ];
+    let (answers, _) = MilterClient::session(&socket, "alice@army.mil", &recipients)?;
+    assert_eq!(answers, ["c", "c", "c", "c"]);
+    let (answers, _) = MilterClient::session(&socket, "alice@army.mil", &["e@hosp1tal.org"])?;
+    assert!(answers[0].starts_with("y550"), "{answers:?}");
+    MilterClient::session(&socket, "", &["carl@army.ml"])?;
+    Ok(())
+}
+
+#[test]
+fn what_passed_is_counted_by_what_became_of_it() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let daemon = start(directory)?;
+    mail(directory)?;
+    let recipients = |verdict: &str, action: &str| {
+        format!(
+            "straymail_recipients_total{{verdict=\"{verdict}\",action=\"{action}\",mode=\"enforce\"}}"
+        )
+    };
+    wait_value(directory, &recipients("suspect", "hold"), 2.0)?;
+    let page = page(directory)?;
+    for (sample, wanted) in [
+        (recipients("clean", "accept"), 2.0),
+        (recipients("certain", "reject"), 1.0),
+        ("straymail_messages_total{passage=\"judged\"}".into(), 2.0),
+        (
+            "straymail_messages_total{passage=\"null_sender\"}".into(),
+            1.0,
+        ),
+        ("straymail_rcpt_duration_seconds_count".into(), 6.0),
+        (
+            "straymail_rcpt_duration_seconds_bucket{le=\"+Inf\"}".into(),
+            6.0,
+        ),
+        ("straymail_events_total{kind=\"held\"}".into(), 2.0),
+        ("straymail_faults_total".into(), 0.0),
+        ("straymail_milter_up".into(), 1.0),
+        ("straymail_store_up".into(), 1.0),
+        ("straymail_trusted_entries".into(), 4.0),
+        ("straymail_disk_min_free_bytes".into(), 1_048_576.0),
+    ] {
+        assert_eq!(value(&page, &sample), Some(wanted), "{sample}\n{page}");
+    }
+    assert!(value(&page, "straymail_held_bytes").is_some_and(|octets| octets > 0.0));
+    // Whom mail was for or from is nobody's business here.
+    for name in ["army", "navy", "alice", "carl", "hosp"] {
+        assert!(!page.contains(name), "{name}\n{page}");
+    }
+
+    let held = daemon.held()?;
+    assert_eq!(held.len(), 2);
+    let dropped = daemon.command(&["quarantine", "drop", &held[0].id, "--reason", "a typo"])?;
+    assert_eq!(dropped.code, 0, "{}", dropped.text);
+    wait_value(
+        directory,
+        "straymail_decisions_total{decision=\"dropped\"}",
+        1.0,
+    )?;
+    daemon.stop()
+}
+
+#[test]
+fn a_refused_reload_shows_until_it_is_mended() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let daemon = start(directory)?;
+    let fine = fs::read(daemon.settings().config_path())?;
+    fs::write(daemon.settings().config_path(), "policy: {mood: observe}")?;
+    daemon.signal(Signal::HUP)?;
+    wait_value(directory, "straymail_config_last_reload_successful", 0.0)?;
+    fs::write(daemon.settings().config_path(), fine)?;
+    daemon.signal(Signal::HUP)?;
+    wait_value(directory, "straymail_config_last_reload_successful", 1.0)?;
+    let page = page(directory)?;
+    for result in ["taken", "refused"] {
+        let sample = format!("straymail_config_reloads_total{{result=\"{result}\"}}");
+        assert_eq!(value(&page, &sample), Some(1.0), "{sample}");
+    }
+    daemon.stop()
+}
+
+/// Runs promtool with an input; `None` where it is not installed.
+fn promtool(arguments: &[&str], input: &str) -> Result<Option<String>> {
+    let child = Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: promtool is not installed (.ci/setup installs it as root)");
+            return Ok(None);
+        }
+        child => child?,
+    };
+    let mut stdin = child.stdin.take().context("no pipe")?;
+    stdin.write_all(input.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    ensure!(output.status.success(), "promtool {arguments:?}: {text}");
+    Ok(Some(text))
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_page_rules_and_dashboard() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let daemon = start(directory.path())?;
+    mail(directory.path())?;
+    wait_value(
+        directory.path(),
+        "straymail_messages_total{passage=\"judged\"}",
+        2.0,
+    )?;
+    let page = page(directory.path())?;
+    daemon.stop()?;
+    let Some(said) = promtool(&["check", "metrics"], &page)? else {
+        return Ok(());
+    };
+    assert_eq!(said, "");
+    promtool(&["check", "rules", "docs/monitoring/alerts.yaml"], "")?;
+    promtool(&["test", "rules", "docs/monitoring/alerts_test.yaml"], "")?;
+    // Each query of the dashboard as if it were a rule.
+    let rules: Vec<Value> = (queries()?.into_iter().enumerate())
+        .map(|(at, expr)| json!({"record": format!("q{at}"), "expr": expr}))
+        .collect();
+    assert!(rules.len() > 20, "{rules:?}");
+    let file = directory.path().join("queries.yaml");
+    fs::write(
+        &file,
+        json!({"groups": [{"name": "dashboard", "rules": rules}]}).to_string(),
+    )?;
+    promtool(&["check", "rules", &file.to_string_lossy()], "")?;
+    Ok(())
+}
+
+/// The queries of the dashboard.
+fn queries() -> Result<Vec<String>> {
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string("docs/monitoring/grafana.json")?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array())
+        .flatten();
+    Ok(targets
+        .filter_map(|target| target["expr"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !part(c))
+        .filter(|word| word.starts_with("straymail_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn rules_dashboard_and_page_speak_of_the_same_metrics() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let daemon = start(directory.path())?;
+    mail(directory.path())?;
+    wait_value(
+        directory.path(),
+        "straymail_messages_total{passage=\"judged\"}",
+        2.0,
+    )?;
+    let page = page(directory.path())?;
+    daemon.stop()?;
+    let families: BTreeSet<String> = (page.lines())
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    let known = |name: &String| {
+        let bare = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end));
+        families.contains(name) || bare.is_some_and(|bare| families.contains(bare))
+    };
+    let rules = fs::read_to_string("docs/monitoring/alerts.yaml")?;
+    let manual = fs::read_to_string("docs/operations.md")?;
+    for (of, text) in [
+        ("alerts.yaml", rules.clone()),
+        (
+            "alerts_test.yaml",
+            fs::read_to_string("docs/monitoring/alerts_test.yaml")?,
+        ),
+        ("grafana.json", queries()?.join("\n")),
+        ("operations.md", manual.clone()),
+    ] {
+        let unknown: Vec<String> = names(&text)
+            .into_iter()
+            .filter(|name| !known(name))
+            .collect();
+        assert!(
+            unknown.is_empty(),
+            "{of} names {unknown:?}, the page does not"
+        );
+    }
+    let explained = names(&manual);
+    let silent: Vec<&String> = families
+        .iter()
+        .filter(|name| !explained.contains(*name))
+        .collect();
+    assert!(
+        silent.is_empty(),
+        "docs/operations.md does not explain {silent:?}"
+    );
+    for alert in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        assert!(
+            manual.contains(alert),
+            "docs/operations.md does not say what to do about {alert}"
+        );
+    }
+    Ok(())
+}
