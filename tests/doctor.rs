@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::daemon::{Daemon, Settings, command};
 use support::postfix::{Options, Postfix, run};
@@ -200,8 +201,20 @@ impl Site {
         Ok((Daemon::start(&settings)?, socket))
     }
 
+    /// Changes the configuration and has it reloaded.
     fn edit(&self, changes: Value) -> Result<()> {
-        self.settings.clone().with(changes).write()
+        let reloads = || -> Result<Value> {
+            let output = command(&self.settings, &["status", "--json"])?;
+            let status: Value = serde_json::from_str(&output.text).unwrap_or_default();
+            Ok(status["milter"]["loaded"]["at"].clone())
+        };
+        let before = reloads()?;
+        self.settings.clone().with(changes).write()?;
+        self.daemon
+            .as_ref()
+            .context("not running")?
+            .signal(Signal::HUP)?;
+        wait_for("the reload", || Ok((reloads()? != before).then_some(())))
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -609,13 +622,30 @@ fn state_worker_clock_and_lists_are_looked_at() -> Result<()> {
         assert_eq!((&*finding.severity, &*finding.check), (severity, check));
         assert!(finding.found.starts_with(found), "{finding:?}");
     }
-    site.edit(json!({"policy": {"mood": "observe"}}))?;
+    let mistaken = json!({"policy": {"mood": "observe"}});
+    site.settings.clone().with(mistaken).write()?;
     let finding = site.finding()?;
     assert_eq!(
         (&*finding.severity, &*finding.check),
         ("error", "configuration")
     );
     assert!(finding.found.contains("policy.mood"), "{finding:?}");
+    // Mended, and not yet in force.
+    site.settings.write()?;
+    let finding = site.finding()?;
+    let file = site.settings.config_path();
+    assert_eq!(
+        (&*finding.severity, &*finding.check, finding.found),
+        (
+            "warning",
+            "running",
+            format!(
+                "{} was changed after the milter had read it",
+                file.display()
+            )
+        )
+    );
+    assert_eq!(finding.run, ["systemctl reload straymail"]);
     site.edit(json!({}))?;
     site.sound()?;
 

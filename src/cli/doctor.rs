@@ -13,6 +13,7 @@ mod postfix;
 mod probe;
 mod reach;
 mod relay;
+mod running;
 mod setup;
 mod state;
 mod unit;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::config::{Config, DEFAULT_PATH};
+use crate::metrics::Figures;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::score::Scorer;
 use crate::trusted::Cover;
@@ -120,7 +122,12 @@ fn examine(path: &Path, postfix: Option<&Path>, now: Timestamp) -> Report {
         report.findings.extend(state::readable(account, path));
     }
     report.extend(state::check(&state));
-    trust(&config, now, &mut report);
+    let files = trust(&config, now, &mut report);
+    if let Ok(Some(figures)) = Figures::read(&settings.dir) {
+        let own = Read::gather(path.to_owned());
+        let files: Vec<Read> = std::iter::once(own).chain(files).collect();
+        report.extend(running::check(&figures, &files, now));
+    }
     match unit::gather() {
         Some(units) => report.extend(unit::check(&units)),
         None => report.skip("systemd does not run this machine"),
@@ -180,7 +187,8 @@ fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
     Some(config)
 }
 
-fn trust(config: &Config, now: Timestamp, report: &mut Report) {
+/// Checks the lists; returns the files they were read from.
+fn trust(config: &Config, now: Timestamp, report: &mut Report) -> Vec<Read> {
     let trust = &config.trust;
     let suffixes = Path::new(&trust.suffixes_from);
     let suffixes = (suffixes.is_absolute()).then(|| Read::gather(suffixes.to_owned()));
@@ -188,6 +196,7 @@ fn trust(config: &Config, now: Timestamp, report: &mut Report) {
         .map(Read::gather)
         .collect();
     report.extend(lists::check(&trust.list, suffixes.as_ref(), &files, now));
+    files
 }
 
 fn attached(config: &Config, postfix: &Postfix, doors: &[Door], report: &mut Report) {

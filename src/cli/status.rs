@@ -1,13 +1,19 @@
-//! `straymail status`: what waits, and what does not get on.
+//! `straymail status`: what waits, what does not get on, and what the milter does.
 
+use std::io::{self, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::metrics::Figures;
+use crate::store::Counts;
 use crate::untrusted::Untrusted;
 
 use super::Failure;
 use super::desk::{at_desk, json, time};
 
-/// Shows what is held, what waits for the worker and what does not get on
+/// Shows what is held, what waits for the worker, what does not get on, and what was judged
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     /// One JSON object
@@ -15,33 +21,105 @@ pub(super) struct Status {
     json: bool,
 }
 
+/// Everything there is to tell.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    counts: Counts,
+    /// What the milter counted since its start; `None` when none ever ran here.
+    milter: Option<Figures>,
+    /// Whether it was alive a moment ago.
+    milter_up: bool,
+}
+
 impl Status {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         at_desk(config, |desk| {
-            let counts = desk.quarantine.counts()?;
+            let milter = Figures::read(&desk.quarantine.settings().dir).unwrap_or_default();
+            let told = Told {
+                counts: desk.quarantine.counts()?,
+                milter_up: (milter.as_ref()).is_some_and(|milter| milter.alive(desk.now)),
+                milter,
+            };
             if self.json {
-                json(&counts, desk.out)?;
+                json(&told, desk.out)?;
                 return Ok(());
             }
-            for (state, count) in &counts.entries {
-                writeln!(desk.out, "{:<12}{count:>8}", state.name())?;
-            }
-            if let Some(oldest) = counts.oldest {
-                writeln!(desk.out, "the oldest waits since {}", time(oldest))?;
-            }
-            writeln!(
-                desk.out,
-                "decisions to carry out: {}, of which {} failed before; notices failing: {}; letters to send: {}",
-                counts.decisions, counts.decisions_failing, counts.notices_failing, counts.letters
-            )?;
-            match counts.worker_seen_at {
-                Some(at) => writeln!(desk.out, "the worker was last seen at {}", time(at))?,
-                None => writeln!(desk.out, "the worker has never run")?,
-            }
-            if let Some(error) = &counts.last_error {
-                writeln!(desk.out, "last error: {}", Untrusted::text(error))?;
+            waits(&told.counts, desk.out)?;
+            match &told.milter {
+                None => writeln!(desk.out, "the milter has never run")?,
+                Some(milter) => judged(milter, desk.now, desk.out)?,
             }
             Ok(())
         })
     }
+}
+
+fn waits(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
+    for (state, count) in &counts.entries {
+        writeln!(out, "{:<12}{count:>8}", state.name())?;
+    }
+    if let Some(oldest) = counts.oldest {
+        writeln!(out, "the oldest waits since {}", time(oldest))?;
+    }
+    writeln!(
+        out,
+        "decisions to carry out: {}, of which {} failed before; notices failing: {}; letters to send: {}",
+        counts.decisions, counts.decisions_failing, counts.notices_failing, counts.letters
+    )?;
+    match counts.worker_seen_at {
+        Some(at) => writeln!(out, "the worker was last seen at {}", time(at))?,
+        None => writeln!(out, "the worker has never run")?,
+    }
+    if let Some(error) = &counts.last_error {
+        writeln!(out, "last error: {}", Untrusted::text(error))?;
+    }
+    Ok(())
+}
+
+fn judged(milter: &Figures, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let version = Untrusted::text(&milter.version);
+    match milter.alive(now) {
+        true => writeln!(
+            out,
+            "the milter ({version}) runs since {}",
+            time(milter.started_at)
+        )?,
+        false => writeln!(
+            out,
+            "the milter ({version}) was last seen at {}; what follows is what it had counted",
+            time(milter.written_at)
+        )?,
+    }
+    writeln!(
+        out,
+        "{} messages judged, {} inbound, {} with the null sender; {} faults",
+        milter.judged, milter.inbound, milter.null_sender, milter.faults
+    )?;
+    for recipients in milter.recipients.iter().filter(|r| r.count > 0) {
+        let done = match recipients.mode.as_str() {
+            "observe" => " (observed only)",
+            _ => "",
+        };
+        writeln!(
+            out,
+            "{:>8} recipients {}: {}{done}",
+            recipients.count,
+            Untrusted::text(&recipients.verdict),
+            Untrusted::text(&recipients.action)
+        )?;
+    }
+    writeln!(
+        out,
+        "rules of {}, {} trusted entries",
+        time(milter.loaded.at),
+        milter.loaded.trusted
+    )?;
+    if !milter.last_reload_fine {
+        writeln!(
+            out,
+            "the last reload was refused; `straymail check-config` says why"
+        )?;
+    }
+    Ok(())
 }
