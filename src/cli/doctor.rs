@@ -14,6 +14,7 @@ mod probe;
 mod reach;
 mod relay;
 mod running;
+mod sendmail;
 mod setup;
 mod state;
 mod unit;
@@ -34,6 +35,7 @@ use finding::{Finding, Report, Severity, quoted_path};
 use lists::Read;
 use postfix::{Place, Postfix};
 use reach::{Account, Way};
+use sendmail::Sendmail;
 use state::State;
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
@@ -50,6 +52,9 @@ pub(super) struct Doctor {
     /// Directory of Postfix's main.cf [default: the usual one]
     #[arg(long, value_name = "DIR")]
     postfix_config: Option<PathBuf>,
+    /// Sendmail's sendmail.cf [default: /etc/mail/sendmail.cf where there is no Postfix]
+    #[arg(long, value_name = "FILE")]
+    sendmail_cf: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -60,7 +65,7 @@ impl Doctor {
         let path = config.unwrap_or(Path::new(DEFAULT_PATH));
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
-        let mut report = examine(path, self.postfix_config.as_deref(), now);
+        let mut report = examine(path, self, now);
         report.findings.sort_by_key(|finding| finding.severity);
         let errors = report.count(Severity::Error);
         let warnings = report.count(Severity::Warning);
@@ -108,7 +113,7 @@ impl Doctor {
 }
 
 /// Gathers and checks every area.
-fn examine(path: &Path, postfix: Option<&Path>, now: Timestamp) -> Report {
+fn examine(path: &Path, asked: &Doctor, now: Timestamp) -> Report {
     let mut report = Report::default();
     let Some(config) = configuration(path, &mut report) else {
         report.skip("everything that depends on the configuration");
@@ -139,23 +144,45 @@ fn examine(path: &Path, postfix: Option<&Path>, now: Timestamp) -> Report {
             answer.and_then(|answer| probe::check(&listener.address.to_string(), &answer));
         report.findings.extend(finding);
     }
-    let postfix = match Postfix::gather(postfix) {
-        Ok(postfix) => Some(postfix),
-        Err(error) => {
-            report.skip(format!("Postfix: {error}"));
-            None
-        }
-    };
+    let (postfix, sendmail) = mta(asked, &mut report);
     let sender = sender(&config);
     let target = &settings.release_target;
     if let Err(error) = relay::ask(target, &settings.helo, &sender, &recipient) {
         report.find(relay::check(target, &error, postfix.as_ref()));
+    }
+    if let Some(sendmail) = sendmail {
+        let lines = setup::for_sendmail(&doors);
+        let line = lines.last().map_or("", String::as_str);
+        report.extend(sendmail::check(&sendmail, &doors, line));
     }
     if let Some(postfix) = postfix {
         attached(&config, &postfix, &doors, &mut report);
         aliases(config, &postfix, &mut report);
     }
     report
+}
+
+/// Finds the mail server: the one that was named, else Postfix, else Sendmail.
+fn mta(asked: &Doctor, report: &mut Report) -> (Option<Postfix>, Option<Sendmail>) {
+    let usual = Path::new("/etc/mail/sendmail.cf");
+    let (mut postfix, mut sendmail) = (None, None);
+    if asked.postfix_config.is_some() || asked.sendmail_cf.is_none() {
+        match Postfix::gather(asked.postfix_config.as_deref()) {
+            Ok(found) => postfix = Some(found),
+            Err(_) if asked.postfix_config.is_none() && usual.exists() => {}
+            Err(error) => report.skip(format!("Postfix: {error}")),
+        }
+    }
+    let named = asked.sendmail_cf.as_deref();
+    let instead =
+        (postfix.is_none() && asked.postfix_config.is_none() && usual.exists()).then_some(usual);
+    if let Some(file) = named.or(instead) {
+        match sendmail::gather(file) {
+            Ok(found) => sendmail = Some(found),
+            Err(error) => report.skip(format!("Sendmail: {error}")),
+        }
+    }
+    (postfix, sendmail)
 }
 
 /// Reads the configuration; what is wrong with it goes to the report.

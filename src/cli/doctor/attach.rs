@@ -85,7 +85,8 @@ pub(super) fn ours_in(milter: &Milter, doors: &[Door]) -> bool {
     ours(std::slice::from_ref(milter), doors).is_some()
 }
 
-fn same(door: &Place, milter: &Place) -> bool {
+/// Returns whether a listener is where a milter of the MTA is.
+pub(super) fn same(door: &Place, milter: &Place) -> bool {
     match (door, milter) {
         (Place::Unix { path, .. }, Place::Unix { path: other, .. }) => path == other,
         // A listener at 0.0.0.0 is reached by any address of this host.

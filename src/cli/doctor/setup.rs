@@ -133,7 +133,7 @@ fn placed(postfix: &Postfix, door: &Door, chroot: bool, lines: &mut Vec<String>)
 }
 
 /// Returns the lines for sendmail.mc; the last filter defined is the last asked.
-fn for_sendmail(doors: &[Door]) -> Vec<String> {
+pub(super) fn for_sendmail(doors: &[Door]) -> Vec<String> {
     let by_smtp = doors.iter().find(|door| door.role != Role::Local);
     let socket = match by_smtp.or(doors.first()).map(|door| &door.place) {
         Some(Place::Unix { path, .. }) => format!("unix:{}", path.display()),
