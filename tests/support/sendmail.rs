@@ -548,6 +548,8 @@ define(`STATUS_FILE', `{directory}/msp-statistics')dnl
 define(`confCT_FILE', `-o {directory}/trusted-users')dnl
 define(`confSERVICE_SWITCH_FILE', `{directory}/service.switch')dnl
 define(`confDONT_BLAME_SENDMAIL', `GroupWritableDirPathSafe,TrustStickyBit')dnl
+define(`confQUEUE_LA', `1000')dnl
+define(`confREFUSE_LA', `1000')dnl
 define(`RELAY_MAILER_ARGS', `TCP $h {submission}')dnl
 FEATURE(`msp', `[127.0.0.1]')dnl
 "
