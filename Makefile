@@ -1,12 +1,12 @@
 # `make help` lists what there is to do. Everything installs what it needs (see .ci/setup).
-.PHONY: help demo test lint quality bench bench-scan package package-test
+.PHONY: help demo test lint quality bench bench-mta bench-scan package package-test
 .DEFAULT_GOAL := help
 # Errors of the tests say what went wrong; where in the harness they arose is noise.
 export RUST_LIB_BACKTRACE ?= 0
 
 # One more build for all features: crash points, and the adapter for libmilter beside the usual one.
 EXTRA := fault-injection,libmilter
-EXTRA_TESTS := --test crash --test crash_matrix --test libmilter --test postfix --test robustness \
+EXTRA_TESTS := --test crash --test crash_matrix --test libmilter --test postfix --test replay --test robustness \
 	--test sendmail --test wire
 
 help: ## this list
@@ -46,6 +46,11 @@ bench: ## speed of the scoring core, with gates, side by side with other librari
 	cargo bench --bench scoring
 	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml
 	cargo run --quiet --release --example learn_speed
+
+bench-mta: ## real Postfix: messages a second beside a filter in C, RCPT, TCP, memory, with gates
+	@.ci/setup
+	cargo build --quiet --release --bin straymail
+	@ulimit -n 16384; cargo run --quiet --example mta_speed -- $(ROUNDS) $(MESSAGES)
 
 bench-scan: ## scan-log over ten million generated lines: speed, memory, pflogsumm on the same file
 	@.ci/setup --bench

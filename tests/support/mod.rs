@@ -21,6 +21,7 @@ pub(crate) mod mta;
 pub(crate) mod pages;
 pub(crate) mod pattern;
 pub(crate) mod postfix;
+pub(crate) mod recorder;
 pub(crate) mod sendmail;
 pub(crate) mod sink;
 pub(crate) mod smtp_client;
