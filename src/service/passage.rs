@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use foldhash::HashMap;
+
+use crate::address::Address;
 use crate::maillog::{Delivery, Entrance};
 use crate::policy::Role;
 use crate::service::Snapshot;
@@ -55,7 +58,21 @@ pub struct Origin {
     passage: Passage,
     role: Role,
     sender: String,
+    /// What the gate said before.
+    asked: HashMap<Asked, Passage>,
 }
+
+/// All that the gate asks about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    role: Role,
+    client: Option<IpAddr>,
+    login: bool,
+    null_sender: bool,
+}
+
+/// Most answers of the gate that are kept; there is one for each client.
+const MOST_ASKED: usize = 65_536;
 
 impl Default for Origin {
     fn default() -> Self {
@@ -64,12 +81,14 @@ impl Default for Origin {
             passage: Passage::Judged,
             role: Role::Local,
             sender: String::new(),
+            asked: HashMap::default(),
         }
     }
 }
 
 impl Origin {
-    /// Looks at the message of `delivery`, unless it is the same as before.
+    /// Looks at the message of `delivery`, unless it is the same as before. `snapshot` is the same
+    /// each time.
     pub fn look(&mut self, delivery: &Delivery<'_>, snapshot: &Snapshot, roles: &Roles) {
         if delivery.message != 0 && delivery.message == self.number {
             return;
@@ -79,22 +98,34 @@ impl Origin {
             Entrance::Submission => roles.submission,
             Entrance::Local | Entrance::Unknown => roles.local,
         };
-        let mut session = Session::new(role);
-        session.connect(client(delivery.client));
         // An unknown sender is not the null sender.
-        let path = delivery.sender.unwrap_or(b"unknown");
-        let mail = Mail {
-            path,
-            login: delivery.login,
-            ..Mail::default()
-        };
-        let message = session.mail(mail, &snapshot.gate, &snapshot.suffixes);
-        *self = Origin {
-            number: delivery.message,
-            passage: message.passage,
+        let sender = delivery.sender.unwrap_or(b"unknown");
+        let asked = Asked {
             role,
-            sender: message.sender.canonical(),
+            client: delivery.client,
+            login: delivery.login.is_some(),
+            null_sender: sender.trim_ascii().is_empty(),
         };
+        self.number = delivery.message;
+        self.role = role;
+        self.passage = match self.asked.get(&asked) {
+            Some(passage) => *passage,
+            None => {
+                if self.asked.len() >= MOST_ASKED {
+                    self.asked.clear();
+                }
+                let passage = ask(asked, snapshot);
+                self.asked.insert(asked, passage);
+                passage
+            }
+        };
+        if is_plain(sender) {
+            self.sender.clear();
+            let letters = sender.iter().map(u8::to_ascii_lowercase);
+            self.sender.extend(letters.map(char::from));
+        } else {
+            self.sender = Address::parse(sender, &snapshot.suffixes).canonical();
+        }
     }
 
     /// Returns whether its recipients would have been judged.
@@ -113,11 +144,58 @@ impl Origin {
     }
 }
 
+/// Asks the gate as the milter does.
+fn ask(asked: Asked, snapshot: &Snapshot) -> Passage {
+    let mut session = Session::new(asked.role);
+    session.connect(client(asked.client));
+    let path: &[u8] = if asked.null_sender { b"<>" } else { b"<a@b>" };
+    let mail = Mail {
+        path,
+        login: asked.login.then_some(b"a"),
+        ..Mail::default()
+    };
+    (session.mail(mail, &snapshot.gate, &snapshot.suffixes)).passage
+}
+
+/// Returns whether lower case is all that an address needs to be compared.
+fn is_plain(address: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"@.-_+=".contains(byte);
+    address.iter().all(plain)
+        && address.iter().filter(|byte| **byte == b'@').count() == 1
+        && !address.ends_with(b".")
+}
+
 fn client(ip: Option<IpAddr>) -> Client {
     Client {
         name: Vec::new(),
         ip,
         // Not 0: that is how Postfix shows mail of sendmail(1).
         port: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::public_suffix::PublicSuffixes;
+
+    #[test]
+    fn a_plain_address_is_compared_as_every_other() {
+        let suffixes = PublicSuffixes::built_in();
+        for (address, plain) in [
+            ("Anna@Example.ORG", true),
+            ("a+b=c@x-y.example", true),
+            ("anna@example.org.", false),
+            ("anna", false),
+            ("a@b@c.example", false),
+            ("a%b@c.example", false),
+            ("\u{e9}@c.example", false),
+        ] {
+            assert_eq!(is_plain(address.as_bytes()), plain, "{address}");
+            if plain {
+                let canonical = Address::parse(address.as_bytes(), &suffixes).canonical();
+                assert_eq!(address.to_ascii_lowercase(), canonical);
+            }
+        }
     }
 }

@@ -121,16 +121,42 @@ fn name(random: &mut Random) -> String {
     name
 }
 
-fn domains(random: &mut Random, count: usize) -> Vec<String> {
-    let mut all = BTreeSet::new();
-    let mut list = Vec::new();
-    while list.len() < count {
-        let domain = format!("{}.{}", name(random), ENDINGS[random.below(ENDINGS.len())]);
-        if all.insert(domain.clone()) {
-            list.push(domain);
+/// Names that no two slips of a letter lead from one to the other, so that every resemblance in
+/// the log is a planted one.
+struct Names(BTreeSet<String>);
+
+impl Names {
+    fn domains(&mut self, random: &mut Random, count: usize) -> Vec<String> {
+        let mut list = Vec::new();
+        while list.len() < count {
+            let label = name(random);
+            let shortened = shortened(&label);
+            if shortened.iter().any(|short| self.0.contains(short)) {
+                continue;
+            }
+            self.0.extend(shortened);
+            list.push(format!("{label}.{}", ENDINGS[random.below(ENDINGS.len())]));
         }
+        list
     }
-    list
+}
+
+/// The label and what is left of it without one or two of its letters: two names with one of
+/// these in common are at most two slips apart.
+fn shortened(label: &str) -> Vec<String> {
+    let without = |text: &str, at: usize| -> String {
+        (text.chars().enumerate())
+            .filter(|(n, _)| *n != at)
+            .map(|(_, c)| c)
+            .collect()
+    };
+    let mut all = vec![label.to_owned()];
+    for first in 0..label.len() {
+        let once = without(label, first);
+        all.extend((0..first).map(|second| without(&once, second)));
+        all.push(once);
+    }
+    all
 }
 
 /// A slip of the kinds that incidents tell of.
@@ -192,8 +218,9 @@ struct Log<W> {
 /// Writes the log to `out` and returns what is in it.
 pub(crate) fn write(model: &Model, out: impl Write) -> io::Result<Truth> {
     let mut random = Random(model.seed);
-    let partners = domains(&mut random, model.partners);
-    let strangers = domains(&mut random, 2000);
+    let mut names = Names(BTreeSet::new());
+    let partners = names.domains(&mut random, model.partners);
+    let strangers = names.domains(&mut random, 2000);
     let people: Vec<String> = (0..200)
         .map(|n| format!("{}{n}@{OWN}", name(&mut random)))
         .collect();
