@@ -145,7 +145,7 @@ pub(super) fn check(postfix: &Postfix, leads: &[Lead], names: &Names<'_>) -> Rep
                 ),
                 "Postfix expands them after straymail has judged, so a mistyped one is never seen.",
             )
-            .edit("let such mail pass a second smtpd that asks straymail (docs/quirks.md), and run this again when the maps change"),
+            .edit("let such mail pass a second smtpd that asks straymail (docs/quirks.md); `straymail scan-addresses` looks through maps and lists of any kind"),
         );
     }
     report
