@@ -38,8 +38,10 @@ use suspect::Suspects;
 const MOST_DOMAINS: usize = 500_000;
 /// Most sender domains of inbound mail that are counted; 16 bytes each.
 const MOST_CORRESPONDENTS: usize = 1_000_000;
-/// Most leaks that are listed one by one; the oldest. The others are counted.
-const MOST_LEAKS: usize = 10_000;
+/// Most leaks that are listed one by one, of one domain and in all; the oldest. The others are
+/// counted. A real neighbour with much mail must not crowd out the typos.
+const MOST_LEAKS_EACH: u64 = 200;
+const MOST_LEAKS: usize = 20_000;
 
 /// A replay of a log under one configuration.
 pub struct Scan {
@@ -282,11 +284,9 @@ impl Scan {
         match (delivery.outcome, delivery.destination) {
             (Outcome::Sent, Destination::Outside | Destination::Loopback) => {
                 entry.delivered();
-                if self.leaks.len() < MOST_LEAKS {
+                if self.leaks.len() < MOST_LEAKS && entry.delivered <= MOST_LEAKS_EACH {
                     let leak = Leak::new(delivery, sender, &recipient, suspect, way);
                     self.leaks.push(leak);
-                } else {
-                    self.counts.unlisted_leaks += 1;
                 }
             }
             (Outcome::Bounced, _) => entry.bounced += 1,

@@ -177,6 +177,7 @@ pub(super) fn build(scan: Scan) -> Report {
             Neighbour::No | Neighbour::Disguised => counts.leaks += suspect.delivered,
         }
     }
+    counts.unlisted_leaks = counts.leaks.saturating_sub(listed.len() as u64);
     listed.sort_by_key(|leak| leak.time);
     let days = days.all();
     let kept_back = |day: &Day| day.held + day.rejected;
