@@ -37,15 +37,22 @@ const KINDS: [(Kind, &str); 4] = [
     (Kind::Hostile, "hostile"),
 ];
 
-/// By kind and size of the list: most instructions a name may cost, parsing included, and the
-/// figure aimed for. The gate keeps what is reached; lower it with every gain.
-const GATES: &[(&str, usize, u64, u64)] = &[
-    ("exact", 1_000, 1_850, 1_500),
-    ("unrelated", 1_000, 6_500, 5_000),
-    ("unrelated", 100_000, 13_000, 8_000),
-    ("typo", 1_000, 24_000, 16_000),
-    ("hostile", 1_000, 32_000, 18_000),
+/// By kind and size of the list: most instructions a name may cost, parsing included.
+const GATES: &[(&str, usize, u64)] = &[
+    ("exact", 1_000, 1_500),
+    ("unrelated", 1_000, 5_000),
+    ("unrelated", 100_000, 8_000),
+    ("typo", 1_000, 16_000),
 ];
+
+/// Most that a hostile name of 253 bytes may cost, in times an unrelated one.
+const HOSTILE: u64 = 3;
+
+/// Most bytes of the index for each name.
+const BYTES: usize = 300;
+
+/// Recipients of the message in which each is another hostile name.
+const RECIPIENTS: usize = 1_000;
 
 /// Most that an unrelated name may cost at 100,000 names, in tenths of what it costs at 1,000.
 const GROWTH: u64 = 25;
@@ -164,6 +171,28 @@ fn time(scorer: &Scorer, suffixes: &PublicSuffixes, queries: &[String]) -> Durat
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// One message to as many different hostile names as a server takes: the work stays small.
+fn many_recipients(suffixes: &PublicSuffixes) {
+    let names = names(1_000);
+    let scorer = scorer(&names, suffixes);
+    let queries = queries(Kind::Hostile, &names, RECIPIENTS);
+    let companions = (queries.iter())
+        .filter_map(|query| Domain::parse(query.as_bytes(), suffixes).ok())
+        .collect();
+    let context = Context {
+        companions,
+        ..Context::default()
+    };
+    let start = Instant::now();
+    for query in &queries {
+        black_box(measured(&scorer, suffixes, &context, query));
+    }
+    println!(
+        "one message to {RECIPIENTS} different hostile names, 1000 trusted: {:.1?}",
+        start.elapsed()
+    );
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|a| a == "--count")
@@ -178,6 +207,7 @@ fn main() {
         "{:>9} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}",
         "names", "exact", "unrelated", "typo", "hostile", "build", "bytes/name"
     );
+    let mut exceeded = false;
     for size in [10, 1_000, 100_000, 1_000_000] {
         let names = names(size);
         let mut list = TrustedList::new();
@@ -191,14 +221,13 @@ fn main() {
             let median = time(&scorer, &suffixes, &queries(kind, &names, 2_000));
             print!(" {:>10}", format!("{median:.0?}"));
         }
-        println!(
-            " {:>10} {:>12}",
-            format!("{build:.1?}"),
-            scorer.index_size() / distinct.max(1)
-        );
+        let bytes = scorer.index_size() / distinct.max(1);
+        println!(" {:>10} {bytes:>12}", format!("{build:.1?}"));
+        // Ten names share what an index of any size has.
+        exceeded |= size > 10 && bytes > BYTES;
     }
+    many_recipients(&suffixes);
     println!("\ninstructions for each name (callgrind):");
-    let mut exceeded = false;
     let mut unrelated = None;
     for size in [10, 1_000, 100_000] {
         match instructions("exact", size, "measured_exact") {
@@ -215,12 +244,13 @@ fn main() {
             let Some(count) = instructions(kind, size, "measured") else {
                 continue;
             };
-            let gate = GATES.iter().find(|(k, s, ..)| k == &kind && *s == size);
-            let shown = gate.map_or(String::new(), |(_, _, gate, aim)| {
-                format!("  (gate {gate}, aim {aim})")
-            });
+            let gate = (GATES.iter())
+                .find(|(k, s, _)| *k == kind && *s == size)
+                .map(|(.., gate)| *gate)
+                .or_else(|| unrelated.filter(|_| kind == "hostile").map(|u| HOSTILE * u));
+            let shown = gate.map_or(String::new(), |gate| format!("  (gate {gate})"));
             println!("{size:>9} {kind:18} {count:>8}{shown}");
-            exceeded |= gate.is_some_and(|(_, _, gate, _)| count > *gate);
+            exceeded |= gate.is_some_and(|gate| count > gate);
             if kind == "unrelated" {
                 if let Some(before) = unrelated.filter(|_| size == 100_000) {
                     let growth = 10 * count / before;
@@ -232,7 +262,7 @@ fn main() {
         }
     }
     if exceeded {
-        eprintln!("a gate on instructions is exceeded");
+        eprintln!("a gate is exceeded");
         std::process::exit(1);
     }
 }

@@ -173,8 +173,10 @@ pub struct TrustedList {
     /// Place of a suffix entry by its name without the leading dot.
     suffixes: HashMap<Box<str>, usize>,
     known: Vec<Domain>,
-    /// Bytes of the shortest and of the longest domain entry: most tails of a name are neither.
-    lengths: Option<(usize, usize)>,
+    /// Bytes of the shortest domain entry: the endings of most names are shorter.
+    shortest: usize,
+    /// Bytes of the longest entry: no longer tail of a name is looked up.
+    longest: usize,
 }
 
 impl TrustedList {
@@ -305,11 +307,14 @@ impl TrustedList {
     /// Returns the entry that covers `domain`, the closest one when several do.
     pub fn covering(&self, domain: &Domain) -> Option<&TrustedEntry> {
         let name = domain.ascii();
-        let mut tail = name;
+        // Labels that begin before this are followed by more than the longest entry.
+        let skipped = name.len().saturating_sub(self.longest);
+        let mut tail = match skipped.checked_sub(1) {
+            None => name,
+            Some(from) => after_dot(name.get(from..)?)?,
+        };
         loop {
-            if self
-                .lengths
-                .is_some_and(|(shortest, longest)| (shortest..=longest).contains(&tail.len()))
+            if tail.len() >= self.shortest
                 && let Some(at) = self.domains.get(tail)
             {
                 return self.entries.get(*at);
@@ -321,9 +326,13 @@ impl TrustedList {
             {
                 return self.entries.get(*at);
             }
-            let dot = tail.bytes().position(|byte| byte == b'.')?;
-            tail = tail.get(dot + 1..)?;
+            tail = after_dot(tail)?;
         }
+    }
+
+    /// Returns whether `name` is a domain entry itself, not only covered by one.
+    pub fn holds(&self, name: &str) -> bool {
+        self.domains.contains_key(name)
     }
 
     /// Returns the entry that is the same as `entry`, if there is one already.
@@ -335,10 +344,10 @@ impl TrustedList {
     fn insert(&mut self, entry: TrustedEntry) {
         let at = self.entries.len();
         let length = entry.domain.ascii().len();
-        if entry.cover == Cover::Domain {
-            let (shortest, longest) = self.lengths.unwrap_or((length, length));
-            self.lengths = Some((shortest.min(length), longest.max(length)));
+        if entry.cover == Cover::Domain && (self.domains.is_empty() || length < self.shortest) {
+            self.shortest = length;
         }
+        self.longest = self.longest.max(length);
         self.places(entry.cover)
             .insert(entry.domain.ascii().into(), at);
         self.entries.push(entry);
@@ -350,6 +359,12 @@ impl TrustedList {
             Cover::Suffix => &mut self.suffixes,
         }
     }
+}
+
+/// Returns what follows the first dot.
+fn after_dot(name: &str) -> Option<&str> {
+    let dot = name.bytes().position(|byte| byte == b'.')?;
+    name.get(dot + 1..)
 }
 
 fn parse_entry(

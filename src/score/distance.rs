@@ -166,6 +166,14 @@ impl Steps {
     }
 }
 
+impl From<At> for Steps {
+    fn from(only: At) -> Steps {
+        let mut steps = Steps::NONE;
+        steps.push(only);
+        steps
+    }
+}
+
 impl std::ops::Deref for Steps {
     type Target = [At];
 
@@ -182,6 +190,55 @@ const SMALL: usize = 12;
 /// Returns the steps that lead from `meant` to `typed`, in order, when both are labels of at
 /// most 63 bytes. The number of steps is the distance of `strsim::osa_distance`.
 pub(super) fn steps(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Steps {
+    match only_step(typed, meant, keyboard) {
+        Some(only) => Steps::from(only),
+        None => steps_by_table(typed, meant, keyboard),
+    }
+}
+
+/// Returns the step between two labels when there is one and its place is beyond doubt: the usual
+/// case, which needs no table.
+pub(super) fn only_step(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Option<At> {
+    if typed.len() >= SIDE || meant.len() >= SIDE {
+        return None;
+    }
+    let front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
+    let both = typed.iter().rev().zip(meant.iter().rev());
+    let back = both.take_while(|(t, m)| t == m).count();
+    let t = typed.get(front..typed.len().checked_sub(back)?)?;
+    let m = meant.get(front..meant.len().checked_sub(back)?)?;
+    let around = |label: &[u8]| {
+        let before = front.checked_sub(1).and_then(|at| label.get(at));
+        [before, label.get(front + 1)].map(|byte| byte.copied())
+    };
+    let step = match (t, m) {
+        ([], [letter]) => Step::Missing {
+            letter: *letter,
+            doubled: around(meant).contains(&Some(*letter)),
+        },
+        ([letter], []) => {
+            let around = around(typed);
+            Step::Extra {
+                letter: *letter,
+                doubled: around.contains(&Some(*letter)),
+                neighbour: (around.into_iter().flatten()).any(|near| keyboard.touch(*letter, near)),
+            }
+        }
+        ([typed], [meant]) => Step::Replaced {
+            typed: *typed,
+            meant: *meant,
+            neighbour: keyboard.touch(*typed, *meant),
+        },
+        ([a, b], [c, d]) if a == d && b == c => Step::Swapped {
+            first: *c,
+            second: *d,
+        },
+        _ => return None,
+    };
+    Some(At { step, index: front })
+}
+
+fn steps_by_table(typed: &[u8], meant: &[u8], keyboard: Keyboard) -> Steps {
     // Equal letters in front and behind need no alignment, but for the one next to the
     // difference: a swap or a doubling is seen by its neighbour.
     let front = typed.iter().zip(meant).take_while(|(t, m)| t == m).count();
@@ -372,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn within_agrees_with_strsim() {
+    fn within_agrees_with_strsim_and_one_step_with_the_table() {
         // All labels of up to five letters out of three.
         let mut labels = vec![String::new()];
         let mut from = 0;
@@ -389,6 +446,11 @@ mod tests {
         for typed in &labels {
             for meant in &labels {
                 let distance = strsim::osa_distance(typed, meant);
+                let (t, m) = (typed.as_bytes(), meant.as_bytes());
+                if let Some(only) = only_step(t, m, Keyboard::Qwerty) {
+                    let by_table = steps_by_table(t, m, Keyboard::Qwerty);
+                    assert_eq!(&*by_table, [only], "{typed} {meant}");
+                }
                 for limit in [1, 2] {
                     let found = within(typed.as_bytes(), meant.as_bytes(), limit);
                     assert_eq!(found, distance <= limit, "{typed} {meant} {limit}");

@@ -31,13 +31,15 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
         .unwrap_or((meant, ""));
     let mut pieces = Pieces(Vec::with_capacity(4));
     pieces.push(Kind::Same, head);
-    if typed.is_empty() || meant.is_empty() {
-        pieces.push(Kind::Extra, typed);
-        pieces.push(Kind::Missing, meant);
-    } else {
-        let (typed, meant): (Vec<char>, Vec<char>) =
-            (typed.chars().collect(), meant.chars().collect());
-        align(&typed, &meant, &mut pieces);
+    let (mut t, mut m) = (['\0'; LONGEST_DIFFERENCE], ['\0'; LONGEST_DIFFERENCE]);
+    match (letters(typed, &mut t), letters(meant, &mut m)) {
+        (Some(typed), Some(meant)) if !typed.is_empty() && !meant.is_empty() => {
+            align(typed, meant, &mut pieces);
+        }
+        _ => {
+            pieces.push(Kind::Extra, typed);
+            pieces.push(Kind::Missing, meant);
+        }
     }
     pieces.push(Kind::Same, tail);
     let pieces = pieces.0;
@@ -54,6 +56,16 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
         marked.push_str(after);
     }
     Edit { marked, pieces }
+}
+
+/// The letters of a text, when they fit.
+fn letters<'b>(text: &str, buffer: &'b mut [char; LONGEST_DIFFERENCE]) -> Option<&'b [char]> {
+    let mut count = 0;
+    for c in text.chars() {
+        *buffer.get_mut(count)? = c;
+        count += 1;
+    }
+    buffer.get(..count)
 }
 
 fn text(piece: &Piece) -> &str {
@@ -97,15 +109,6 @@ impl Pieces {
 
 /// Aligns two differing parts by their longest common subsequence.
 fn align(typed: &[char], meant: &[char], pieces: &mut Pieces) {
-    if typed.len() > LONGEST_DIFFERENCE || meant.len() > LONGEST_DIFFERENCE {
-        for c in typed {
-            pieces.push_char(Kind::Extra, *c);
-        }
-        for c in meant {
-            pieces.push_char(Kind::Missing, *c);
-        }
-        return;
-    }
     let width = meant.len() + 1;
     let size = (typed.len() + 1) * width;
     // The usual difference is a few letters long.

@@ -14,7 +14,7 @@
 //! The hash has a fixed key: the entries are chosen by the admin, not by a stranger, and the
 //! work of a query is bounded whatever it hits.
 
-use super::judge::{Letters, close, edit_limit, letters};
+use super::judge::{Letters, close, edit_limit};
 use super::name::{Name, folded};
 use super::skeleton::UNITS;
 use super::target::Target;
@@ -22,7 +22,7 @@ use super::weights::TWO_EDITS_FROM;
 
 /// Letters of a label that the deletion keys look at. More letters mean more memory and more
 /// keys to ask for, fewer mean more candidates that turn out too far.
-const PREFIX: usize = 9;
+const PREFIX: usize = 10;
 /// Below the prefix no letter is cut off, so a label that misses letters of the meant one needs
 /// fewer of its own left out; [`Index::candidates`] counts on that.
 const _: () = assert!(PREFIX >= TWO_EDITS_FROM);
@@ -35,6 +35,8 @@ pub(super) const MOST_STARTS: usize = 16;
 
 /// Shortest trusted label that is looked for at an end of another: `us-hp` for `us.hp`.
 const SHORTEST_PART: usize = 2;
+/// The same at its beginning when no hyphen follows; the rules for added words begin there.
+const SHORTEST_FRONT: usize = 5;
 
 /// Base of the polynomial hash; odd, so it has an inverse modulo 2^64.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -134,11 +136,9 @@ impl Ends {
     }
 
     /// Those that labels at most two letters shorter or longer are entered with.
-    fn of_typed(self, length: usize) -> Ends {
-        let shortest = Ends::place(length.saturating_sub(2));
-        let longest = Ends::place(length + 2);
-        let middle = (shortest + 1).min(longest);
-        Ends([self.0[shortest], self.0[middle], self.0[longest]])
+    fn of_typed(&self, length: usize) -> &[u64] {
+        let places = Ends::place(length.saturating_sub(2))..=Ends::place(length + 2);
+        self.0.get(places).unwrap_or(&self.0)
     }
 }
 
@@ -148,15 +148,19 @@ impl<const N: usize> Label<N> {
     fn of(label: &[u8]) -> Label<N> {
         let mut sums = [0; N];
         let mut sum = 0u64;
+        let mut letters = 0;
+        let mut skeleton = Skeleton::default();
         for ((byte, power), after) in label.iter().zip(&POWERS).zip(&mut sums[1..]) {
             sum = sum.wrapping_add((u64::from(*byte) + 1).wrapping_mul(*power));
             *after = sum;
+            letters |= 1 << (byte & 63);
+            skeleton.add(*byte);
         }
         Label {
             sums,
             length: label.len().min(N - 1),
-            skeleton: skeleton_key(label),
-            letters: letters(label),
+            skeleton: mix(skeleton.sum, 0, Tag::Skeleton),
+            letters: Letters(letters),
             ends: Ends::of(label),
         }
     }
@@ -258,33 +262,32 @@ const UNIT_STEPS: [(u64, u64); 256] = {
     steps
 };
 
-/// The key of the skeleton of a label: the skeletons of [`super::skeleton`] are equal when the keys
-/// are, but for the accidents of hashing.
-#[inline]
-fn skeleton_key(label: &[u8]) -> u64 {
-    // `nn` looks like `rn`: the second of a pair turns the first one into an `r`.
-    const PAIR: u64 = BASE
-        .wrapping_mul(b'r' as u64 - b'n' as u64)
-        .wrapping_add(b'n' as u64 + 1);
-    let mut sum = 0u64;
-    let mut after_n = false;
-    for byte in label {
-        let (factor, mut term) = UNIT_STEPS[usize::from(*byte)];
-        if *byte == b'n' {
-            if after_n {
-                term = PAIR;
-            }
-            after_n = !after_n;
-        } else {
-            after_n = false;
-        }
-        sum = sum.wrapping_mul(factor).wrapping_add(term);
-    }
-    mix(sum, 0, Tag::Skeleton)
+/// The hash of the skeleton of a label, byte by byte: equal when the skeletons of
+/// [`super::skeleton`] are, but for the accidents of hashing.
+#[derive(Default)]
+struct Skeleton {
+    sum: u64,
+    /// Whether the byte before was an `n` that is no second one.
+    after_n: bool,
 }
 
-/// Keys of one bucket, on average. More would fill its filter, fewer would cost memory.
-const KEYS: usize = 6;
+impl Skeleton {
+    #[inline]
+    fn add(&mut self, byte: u8) {
+        // `nn` looks like `rn`: the second of a pair turns the first one into an `r`.
+        const PAIR: u64 = BASE
+            .wrapping_mul(b'r' as u64 - b'n' as u64)
+            .wrapping_add(b'n' as u64 + 1);
+        let (factor, term) = UNIT_STEPS[usize::from(byte)];
+        let pair = self.after_n && byte == b'n';
+        self.after_n = byte == b'n' && !pair;
+        let term = if pair { PAIR } else { term };
+        self.sum = self.sum.wrapping_mul(factor).wrapping_add(term);
+    }
+}
+
+/// Keys of two buckets, on average. More would fill the filters, fewer would cost memory.
+const KEYS: usize = 13;
 /// Most items of a bucket that is searched from its start. A bucket is long where many labels have
 /// the same first letters.
 const SHORT: usize = 16;
@@ -338,8 +341,10 @@ pub(super) struct Index {
     id_bits: u32,
     /// Whether a target allows two edits in a label shorter than [`edit_limit`] says.
     has_frequent: bool,
+    /// Bytes of the longest target.
+    longest_name: usize,
     /// Bytes of the longest target without dots and hyphens.
-    longest: usize,
+    longest_folded: usize,
 }
 
 impl Index {
@@ -352,7 +357,7 @@ impl Index {
         // Two passes over the keys instead of a list of them: a list would need three times the
         // memory of the index.
         let count: usize = targets.iter().map(key_count).sum();
-        let buckets = count / KEYS + 1;
+        let buckets = 2 * count / KEYS + 1;
         let mut filters = vec![0u64; buckets];
         let mut starts = vec![0u32; buckets + 1];
         for target in targets {
@@ -391,7 +396,12 @@ impl Index {
             items,
             id_bits,
             has_frequent: targets.iter().any(|target| target.frequent),
-            longest: targets
+            longest_name: targets
+                .iter()
+                .map(|target| target.text().len())
+                .max()
+                .unwrap_or(0),
+            longest_folded: targets
                 .iter()
                 .map(|target| folded(target.text()).count())
                 .max()
@@ -409,47 +419,38 @@ impl Index {
         let place = Place::of(hash, self.filters.len());
         let filter = self.filters[place.bucket];
         if filter >> place.first_bit() & 1 != 0 && filter >> place.second_bit(0) & 1 != 0 {
-            self.bucket(&place, &[0], each);
+            self.bucket(&place, 0, each);
         }
     }
 
     /// The same for a key of labels that end in one of the ways given.
     #[inline]
-    fn probe_ending(&self, hash: u64, ends: Ends, each: &mut impl FnMut(u32)) {
+    fn probe_ending(&self, hash: u64, ends: &[u64], each: &mut impl FnMut(u32)) {
         let place = Place::of(hash, self.filters.len());
         let filter = self.filters[place.bucket];
         if filter >> place.first_bit() & 1 != 0 {
-            let second = ends.0.map(|end| filter >> place.second_bit(end));
-            if (second[0] | second[1] | second[2]) & 1 != 0 {
-                self.bucket(&place, &ends.0, each);
+            for end in ends {
+                if filter >> place.second_bit(*end) & 1 != 0 {
+                    self.bucket(&place, *end, each);
+                }
             }
         }
     }
 
     #[inline(never)]
-    fn bucket(&self, place: &Place, ends: &[u64], each: &mut impl FnMut(u32)) {
-        let (start, end) = (self.starts[place.bucket], self.starts[place.bucket + 1]);
-        let ids = 1 << self.id_bits;
-        let items = &self.items[start as usize..end as usize];
-        let mut asked = None;
-        for end in ends {
-            let fingerprint = place.fingerprint(*end, self.id_bits);
-            if asked == Some(fingerprint) {
-                continue;
-            }
-            asked = Some(fingerprint);
-            let mut items = items;
-            if items.len() > SHORT {
-                let first = items.partition_point(|item| *item < fingerprint);
-                items = items.get(first..).unwrap_or_default();
-            }
-            for item in items {
-                let id = item ^ fingerprint;
-                if id < ids {
-                    each(id);
-                } else if *item > fingerprint {
-                    break;
-                }
+    fn bucket(&self, place: &Place, end: u64, each: &mut impl FnMut(u32)) {
+        let range = self.starts[place.bucket] as usize..self.starts[place.bucket + 1] as usize;
+        let mut items = &self.items[range];
+        let fingerprint = place.fingerprint(end, self.id_bits);
+        if items.len() > SHORT {
+            let first = items.partition_point(|item| *item < fingerprint);
+            items = items.get(first..).unwrap_or_default();
+        }
+        for item in items {
+            if item >> self.id_bits == fingerprint >> self.id_bits {
+                each(item ^ fingerprint);
+            } else if *item > fingerprint {
+                break;
             }
         }
     }
@@ -547,7 +548,10 @@ impl Index {
         });
         if parts {
             for length in SHORTEST_PART..sums.length {
-                self.probe(sums.front(length), each);
+                // In front of other letters only a long label is recognised.
+                if length >= SHORTEST_FRONT || label.get(length) == Some(&b'-') {
+                    self.probe(sums.front(length), each);
+                }
             }
             for cut in 1..(sums.length + 1).saturating_sub(SHORTEST_PART) {
                 self.probe(sums.back(cut), each);
@@ -566,7 +570,7 @@ impl Index {
                 b'-' => {}
                 byte => {
                     length += 1;
-                    if length > self.longest {
+                    if length > self.longest_folded {
                         return;
                     }
                     sum = sum.wrapping_mul(BASE).wrapping_add(u64::from(*byte) + 1);
@@ -608,6 +612,9 @@ impl Index {
                     .wrapping_add(term(b'-', length))
                     .wrapping_add(next.wrapping_mul(POWERS[length + 1]));
                 length += 1 + next_length;
+                if length > self.longest_name {
+                    break;
+                }
                 self.probe(mix(sum, length, Tag::Joined), each);
             }
         }

@@ -4,7 +4,7 @@
 //! everything, the verdict is the same.
 
 use super::Reason;
-use super::distance::{At, Keyboard, Step, steps, within};
+use super::distance::{At, Keyboard, Step, Steps, only_step, steps, within};
 use super::index::{MOST_STARTS, MOST_TOKENS};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
@@ -262,16 +262,16 @@ fn near(typed: &str, target: &Target, limit: usize) -> bool {
 /// Returns whether a label, whose letters are `letters`, is near enough to that of the target for an
 /// edit to count.
 pub(super) fn close(label: &[u8], letters: Letters, target: &Target) -> bool {
-    let meant = target.label().as_bytes();
-    let limit = edit_limit(meant.len(), target.frequent);
-    letters.bits_apart(target.letters) <= 2 * limit as u32
-        && label.len().abs_diff(meant.len()) <= limit
-        && within(label, meant, limit)
+    let length = target.label_length();
+    let limit = edit_limit(length, target.frequent);
+    label.len().abs_diff(length) <= limit
+        && letters.bits_apart(target.letters) <= 2 * limit as u32
+        && within(label, target.label().as_bytes(), limit)
 }
 
 /// Which letters a label has: a cheap proof that two labels are far apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Letters(u64);
+pub(super) struct Letters(pub u64);
 
 /// Returns the set of bytes of a label, folded into 64 bits.
 pub(super) fn letters(label: &[u8]) -> Letters {
@@ -298,10 +298,15 @@ pub(super) fn edit_limit(meant_len: usize, frequent: bool) -> usize {
 fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard) -> Option<Terms> {
     let meant = target.label();
     let length = meant.len();
-    if label == meant || !near(label, target, edit_limit(length, target.frequent)) {
+    let limit = edit_limit(length, target.frequent);
+    if label == meant || label.len().abs_diff(length) > limit {
         return None;
     }
-    let found = steps(label.as_bytes(), meant.as_bytes(), keyboard);
+    let found = match only_step(label.as_bytes(), meant.as_bytes(), keyboard) {
+        Some(only) => Steps::from(only),
+        None if near(label, target, limit) => steps(label.as_bytes(), meant.as_bytes(), keyboard),
+        None => return None,
+    };
     let mut terms = Terms::none();
     match &*found {
         [only] => {
@@ -415,6 +420,9 @@ fn cost(at: At) -> i32 {
 /// hyphenated word if that is short.
 fn weight_length(meant: &str, index: usize) -> usize {
     let bytes = meant.as_bytes();
+    if !bytes.contains(&b'-') {
+        return meant.len();
+    }
     let before = bytes
         .iter()
         .take(index)

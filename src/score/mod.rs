@@ -72,6 +72,15 @@ pub struct ScoreSettings {
 /// Most candidates that are explained; a name with more neighbours is ambiguous anyway.
 const MOST_CANDIDATES: usize = 8;
 
+/// Most trusted names that are weighed as the meant one. A name that resembles more is ambiguous:
+/// the loudest are kept, in doubt the first of the list, and each of them is marked down for having
+/// so many neighbours.
+const MOST_SUSPICIONS: usize = 256;
+
+/// Most trusted names that are judged for one typed name. Beyond it the keys that come first count:
+/// the same label, the same skeleton, few edits.
+const MOST_JUDGED: usize = 4096;
+
 /// The trusted list, indexed. Immutable; shared by all sessions of one snapshot.
 #[derive(Debug, Default)]
 pub struct Scorer {
@@ -156,7 +165,6 @@ impl Scorer {
             *endings.entry(first_label(name)).or_default() += 1;
         }
         let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
-        let mut places: HashMap<Box<str>, usize> = HashMap::default();
         let mut targets: Vec<Target> = Vec::new();
         let mut suffixes = Vec::new();
         for entry in trusted.entries() {
@@ -169,7 +177,6 @@ impl Scorer {
                     } else {
                         TargetKind::Entry
                     };
-                    places.insert(ascii.into(), targets.len());
                     let mut target = Target::of(&entry.domain, kind, webmail.contains(ascii));
                     target.one_ending =
                         target.frequent && endings.get(first_label(ascii)) == Some(&1);
@@ -178,6 +185,7 @@ impl Scorer {
             }
         }
         let entries = targets.len();
+        let mut names: HashSet<&str> = HashSet::default();
         for known in trusted.known() {
             let by_suffix = trusted
                 .covering(known)
@@ -186,15 +194,14 @@ impl Scorer {
             let Some(name) = known.registrable().filter(|_| by_suffix) else {
                 continue;
             };
-            if places.contains_key(name) {
-                continue;
+            if !trusted.holds(name) && names.insert(name) {
+                targets.push(Target::known(known));
             }
-            places.insert(name.into(), targets.len());
-            targets.push(Target::known(known));
         }
+        targets.shrink_to_fit();
         Scorer {
-            trusted,
             index: Index::build(&targets),
+            trusted,
             targets,
             entries,
             suffixes,
@@ -307,7 +314,7 @@ impl Scorer {
             Search::Index => {
                 self.index.candidates(typed, &self.targets, |id| {
                     // The keys of one target come together, so most repetitions stop here.
-                    if ids.last() != Some(&id) {
+                    if ids.last() != Some(&id) && ids.len() < MOST_JUDGED {
                         ids.push(id);
                     }
                 });
@@ -330,6 +337,11 @@ impl Scorer {
                 })
             })
             .collect();
+        if found.len() > MOST_SUSPICIONS {
+            // Stable, so that equals stay in the order of the list.
+            found.sort_by_key(|suspicion| -sum(&suspicion.terms));
+            found.truncate(MOST_SUSPICIONS);
+        }
         for suffix in &self.suffixes {
             let Some(finding) = judge_suffix(typed, suffix, self.settings.keyboard) else {
                 continue;
@@ -631,6 +643,49 @@ mod tests {
     fn a_host_in_front_is_no_part_of_the_difference() {
         let assessment = assess(".mil\n", "us.af.il");
         assert_eq!(assessment.best().unwrap().edit.marked, "af.[m]il");
+    }
+
+    #[test]
+    fn a_name_with_too_many_neighbours_is_ambiguous_and_a_disguise_stands_out() {
+        // 676 names that differ from the typed one in its last two letters, and last of the list
+        // the one that it looks the same as.
+        let letters = b'a'..=b'z';
+        let mut list = String::new();
+        for first in letters.clone() {
+            for second in letters.clone() {
+                list.extend(
+                    ["northernb", "nk.com\n"]
+                        .iter()
+                        .enumerate()
+                        .flat_map(|(at, part)| match at {
+                            0 => vec![(*part).to_owned()],
+                            _ => vec![
+                                char::from(first).into(),
+                                char::from(second).into(),
+                                (*part).into(),
+                            ],
+                        }),
+                );
+            }
+        }
+        let suffixes = PublicSuffixes::built_in();
+        let scorer = scorer(&list);
+        let assess = |name: &str| {
+            let domain = Domain::parse(name.as_bytes(), &suffixes).unwrap();
+            let found = scorer.suspicions(&Name::of(&domain), Search::Index);
+            assert_eq!(found.len(), MOST_SUSPICIONS, "{name}");
+            let assessment = scorer.assess(&domain, &Context::default());
+            assert_eq!(assessment, scorer.assess(&domain, &Context::default()));
+            assessment
+        };
+        let assessment = assess("northernb__nk.com");
+        assert!(assessment.score < 40, "{assessment:?}");
+        let assessment = assess("northernbzаnk.com"); // the last a is Cyrillic
+        let best = assessment.best().unwrap();
+        assert_eq!(
+            (best.trusted.as_str(), best.score),
+            ("northernbzank.com", 97)
+        );
     }
 
     #[test]

@@ -91,6 +91,12 @@ impl Target {
             .unwrap_or_default()
     }
 
+    /// The number of bytes of [`Target::label`].
+    pub(super) fn label_length(&self) -> usize {
+        let end = usize::from(self.suffix_start).saturating_sub(1);
+        end.saturating_sub(usize::from(self.label_start))
+    }
+
     /// The public suffix.
     pub(super) fn suffix(&self) -> &str {
         self.text()
