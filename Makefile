@@ -43,6 +43,7 @@ quality: ## recall, false alarms and suggestions on a folder of labelled cases (
 	cargo run --quiet --release --example quality -- $(DATA)
 
 bench: ## speed of the scoring core, with gates, side by side with other libraries, and of learning
+	@.ci/setup --bench
 	cargo bench --bench scoring
 	cargo run --quiet --release --manifest-path benches/peers/Cargo.toml
 	cargo run --quiet --release --example learn_speed

@@ -227,6 +227,14 @@ impl Scorer {
         self.index.size()
     }
 
+    /// Returns how many trusted names the index proposes for `domain`, some of them several times:
+    /// what the benchmarks compare with indexes that are nothing else.
+    pub fn proposed(&self, domain: &Domain) -> usize {
+        let mut count = 0;
+        (self.index).candidates(&Name::of(domain), &self.targets, |_| count += 1);
+        count
+    }
+
     fn assess_with(&self, domain: &Domain, context: &Context, search: Search) -> Assessment {
         if let Some(entry) = self.trusted.covering(domain) {
             return Assessment {
