@@ -99,10 +99,10 @@ fn settings(postfix: &Postfix, tcp: SocketAddr) -> Result<Settings> {
     let file = settings.directory.join("trusted");
     fs::write(&file, names)?;
     settings.config["trusted"]["files"] = json!([file]);
-    let listener = |socket: String| json!({"socket": socket, "role": "submission", "mode": "0666"});
+    let socket = format!("unix:{}", postfix.milter_socket.display());
     settings.config["listeners"] = json!([
-        listener(format!("unix:{}", postfix.milter_socket.display())),
-        listener(format!("inet:{tcp}")),
+        {"socket": socket, "role": "submission", "mode": "0666"},
+        {"socket": format!("inet:{tcp}"), "role": "submission"},
     ]);
     Ok(settings)
 }
