@@ -32,7 +32,7 @@ fn every_stored_wrong_address_is_named_with_file_and_line() {
 WHERE        ADDRESS        LOOKS LIKE  SCORE  WHY
 aliases:2    carl@army.ml   army.mil       84  the ending is .ml instead of .mil
 transport:1  army.mli       army.mil       96  the ending .mli does not exist; .mil does
-book.csv:1   anna@gmai.com  gmail.com      80  the letter \"l\" is missing
+book.csv:1   anna@gmai.com  gmail.com      84  the letter \"l\" is missing
 3 of 6 addresses in 3 files look wrong
 "
     );
