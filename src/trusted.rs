@@ -307,11 +307,14 @@ impl TrustedList {
     /// Returns the entry that covers `domain`, the closest one when several do.
     pub fn covering(&self, domain: &Domain) -> Option<&TrustedEntry> {
         let name = domain.ascii();
-        // Labels that begin before this are followed by more than the longest entry.
-        let skipped = name.len().saturating_sub(self.longest);
-        let mut tail = match skipped.checked_sub(1) {
-            None => name,
-            Some(from) => after_dot(name.get(from..)?)?,
+        let mut tail = if name.len() > self.longest {
+            // Labels that begin further in front are followed by more than the longest entry.
+            let from = name.len() - self.longest - 1;
+            after_dot(name.get(from..)?)?
+        } else if let Some(at) = self.domains.get(name) {
+            return self.entries.get(*at);
+        } else {
+            after_dot(name)?
         };
         loop {
             if tail.len() >= self.shortest
@@ -321,7 +324,6 @@ impl TrustedList {
             }
             // `.mil` covers what is below `mil`, not `mil` itself.
             if !self.suffixes.is_empty()
-                && tail.len() < name.len()
                 && let Some(at) = self.suffixes.get(tail)
             {
                 return self.entries.get(*at);

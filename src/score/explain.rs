@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::distance::{Keyboard, Step, steps};
+use super::distance::{Keyboard, Step, only_step, steps};
 use super::evidence::{Edit, Piece, Reason};
 use super::name::Name;
 
@@ -161,11 +161,13 @@ pub(super) fn detail(
         | Reason::ReplacedLetter
         | Reason::SwappedLetters => {
             let by = |reading: super::name::Reading<'_>| {
-                let found = steps(reading.label.as_bytes(), label.as_bytes(), Keyboard::Qwerty);
-                match &*found {
-                    [only] => Some(only.step),
-                    _ => None,
-                }
+                let (typed, meant) = (reading.label.as_bytes(), label.as_bytes());
+                let only = only_step(typed, meant, Keyboard::Qwerty);
+                only.map(|at| at.step)
+                    .or_else(|| match &*steps(typed, meant, Keyboard::Qwerty) {
+                        [only] => Some(only.step),
+                        _ => None,
+                    })
             };
             match by(reading).or_else(|| typed.second_reading().and_then(by)) {
                 Some(step) => step_in_words(step).into(),

@@ -4,7 +4,7 @@
 //! everything, the verdict is the same.
 
 use super::Reason;
-use super::distance::{At, Keyboard, Step, Steps, only_step, steps, within};
+use super::distance::{At, Keyboard, Step, only_step, steps, within};
 use super::index::{MOST_STARTS, MOST_TOKENS};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
@@ -302,13 +302,20 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
     if label == meant || label.len().abs_diff(length) > limit {
         return None;
     }
-    let found = match only_step(label.as_bytes(), meant.as_bytes(), keyboard) {
-        Some(only) => Steps::from(only),
-        None if near(label, target, limit) => steps(label.as_bytes(), meant.as_bytes(), keyboard),
+    let (only, table);
+    let found: &[At] = match only_step(label.as_bytes(), meant.as_bytes(), keyboard) {
+        Some(step) => {
+            only = step;
+            std::slice::from_ref(&only)
+        }
+        None if near(label, target, limit) => {
+            table = steps(label.as_bytes(), meant.as_bytes(), keyboard);
+            &table
+        }
         None => return None,
     };
     let mut terms = Terms::none();
-    match &*found {
+    match found {
         [only] => {
             let reason = match only.step {
                 Step::Missing { letter: b'-', .. } | Step::Extra { letter: b'-', .. } => {
@@ -346,7 +353,7 @@ fn label_slip(typed: &Name<'_>, label: &str, target: &Target, keyboard: Keyboard
         }
         _ => return None,
     }
-    unlikely(&found, &mut terms);
+    unlikely(found, &mut terms);
     if found.iter().any(|at| changes_number(at.step)) {
         terms.push(Reason::Number, w::NUMBER);
     }

@@ -500,7 +500,10 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
     } = suspicion;
     let counterpart = match terms.first() {
         Some((Reason::EmbeddedDomain | Reason::Dots | Reason::LabelInside, _)) => domain.unicode(),
-        _ => last_labels(domain.unicode(), meant.split('.').count()),
+        _ => {
+            let dots = meant.bytes().filter(|byte| *byte == b'.').count();
+            last_labels(domain.unicode(), dots + 1)
+        }
     };
     let total = sum(&terms);
     let score = total.clamp(0, 100);
@@ -524,11 +527,14 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
 
 /// Returns the last `count` labels of a name.
 fn last_labels(name: &str, count: usize) -> &str {
-    let mut dots = name.rmatch_indices('.').skip(count.saturating_sub(1));
-    match dots.next() {
-        Some((dot, _)) => name.get(dot + 1..).unwrap_or(name),
-        None => name,
+    let mut dots = 0;
+    for (at, byte) in name.bytes().enumerate().rev() {
+        dots += usize::from(byte == b'.');
+        if byte == b'.' && dots == count {
+            return name.get(at + 1..).unwrap_or(name);
+        }
     }
+    name
 }
 
 /// The domains of the webmail preset: those most mail goes to, and real ones.
