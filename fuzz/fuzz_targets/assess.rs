@@ -24,7 +24,12 @@ fuzz_target!(|bytes: &[u8]| {
     let assessment = match Domain::parse(bytes, &SUFFIXES) {
         Ok(domain) => {
             let assessment = SCORER.assess(&domain, &Context::default());
-            assert_eq!(assessment, SCORER.assess_by_scan(&domain, &Context::default()));
+            // The scan takes a hundred times as long, so one name in 16 is enough; which one
+            // follows from the name, so that a finding can be repeated.
+            let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte));
+            if sum % 16 == 0 {
+                assert_eq!(assessment, SCORER.assess_by_scan(&domain, &Context::default()));
+            }
             assessment
         }
         Err(error) => Assessment::undecodable(bytes, &error),
