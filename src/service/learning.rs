@@ -10,7 +10,6 @@ mod batch;
 mod history;
 mod key;
 mod log;
-mod names;
 mod settings;
 mod suggest;
 
@@ -158,7 +157,7 @@ impl Learning {
         };
         if let Err(error) = self.write(&mut batch, snapshot) {
             let mut newer = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-            newer.merge(&batch);
+            newer.merge(batch);
             return Err(error);
         }
         let mut before = self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,41 +176,33 @@ impl Learning {
     /// # Errors
     /// The store cannot be written; what was not written stays in the batch.
     pub fn write(&self, batch: &mut Batch, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let mut done = (0, 0);
-        let written = self.write_each(batch, snapshot, &mut done);
-        match written {
-            Ok(()) => *batch = Batch::default(),
-            Err(_) => batch.forget(done.0, done.1),
-        }
-        written
-    }
-
-    /// Writes a batch; `done` are the domains written, of mail sent and of mail received.
-    fn write_each(
-        &self,
-        batch: &Batch,
-        snapshot: &Snapshot,
-        done: &mut (usize, usize),
-    ) -> Result<(), StoreError> {
-        let outbound = batch.outbound();
-        let mut pairs = 0;
-        let chunks = outbound.chunk_by(|before, _| {
-            pairs += before.senders.len();
-            let more = pairs < PAIRS_AT_ONCE;
-            pairs = if more { pairs } else { 0 };
-            more
-        });
-        for chunk in chunks {
-            self.quarantine.store.write(Durability::Written, |ledger| {
-                (chunk.iter())
-                    .try_for_each(|outbound| self.write_outbound(ledger, outbound, snapshot))
-            })?;
-            done.0 += chunk.len();
+        let mut domains: Vec<Box<str>> = batch.sent.keys().cloned().collect();
+        while !domains.is_empty() {
+            let mut pairs = 0;
+            let mut taken: Vec<(Box<str>, Outbound)> = Vec::new();
+            while let Some(domain) = domains.pop() {
+                if let Some(outbound) = batch.sent.remove(&domain) {
+                    pairs += outbound.senders.len();
+                    taken.push((domain, outbound));
+                }
+                if pairs >= PAIRS_AT_ONCE {
+                    break;
+                }
+            }
+            let written = self.quarantine.store.write(Durability::Written, |ledger| {
+                taken.iter().try_for_each(|(domain, outbound)| {
+                    self.write_outbound(ledger, domain, outbound, snapshot)
+                })
+            });
+            if let Err(error) = written {
+                batch.sent.extend(taken);
+                return Err(error);
+            }
         }
         // After the mail that they may answer.
-        let received: Vec<(&str, &Days)> = batch.inbound().collect();
+        let received: Vec<(Box<str>, Days)> = batch.received.drain().collect();
         for chunk in received.chunks(PAIRS_AT_ONCE) {
-            self.quarantine.store.write(Durability::Written, |ledger| {
+            let written = self.quarantine.store.write(Durability::Written, |ledger| {
                 for (domain, days) in chunk {
                     if let Some(name) = organisation(domain, &snapshot.suffixes) {
                         let name = snapshot
@@ -222,19 +213,24 @@ impl Learning {
                     }
                 }
                 Ok::<_, StoreError>(())
-            })?;
-            done.1 += chunk.len();
+            });
+            if let Err(error) = written {
+                batch.received.extend(received);
+                return Err(error);
+            }
         }
+        *batch = Batch::default();
         Ok(())
     }
 
     fn write_outbound(
         &self,
         ledger: &crate::store::Ledger<'_>,
-        outbound: &Outbound<'_>,
+        domain: &str,
+        outbound: &Outbound,
         snapshot: &Snapshot,
     ) -> Result<(), StoreError> {
-        let Some(parsed) = organisation(outbound.domain, &snapshot.suffixes) else {
+        let Some(parsed) = organisation(domain, &snapshot.suffixes) else {
             return Ok(());
         };
         let (standing, name) = standing(snapshot, &parsed);
@@ -250,9 +246,11 @@ impl Learning {
                 mails: tally.mails,
             })?;
         }
-        for (local, day) in &outbound.mailboxes {
-            let known = self.mailbox(local, &name);
-            ledger.add_mailbox(&known, &pseudonym, *day)?;
+        for (address, day) in outbound.mailboxes.iter().flatten() {
+            if let Some((local, _)) = address.rsplit_once('@') {
+                let known = self.mailbox(local, &name);
+                ledger.add_mailbox(&known, &pseudonym, *day)?;
+            }
         }
         Ok(())
     }

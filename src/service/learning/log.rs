@@ -127,30 +127,19 @@ impl<'a> LogLearner<'a> {
 
 /// Returns an address that is in comparable form as it stands, as nearly all are.
 fn plain(address: &[u8]) -> Option<&str> {
-    let mut ats = 0;
-    let plain = address.iter().all(|byte| {
-        ats += u32::from(*byte == b'@');
-        PLAIN.get(usize::from(*byte)) == Some(&true)
-    });
+    let plain = |byte: &u8| {
+        byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || matches!(byte, b'.' | b'-' | b'_' | b'+' | b'=' | b'@')
+    };
+    let text = std::str::from_utf8(address).ok()?;
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    if !plain || ats != 1 || !ends(address.first()) || !ends(address.last()) {
-        return None;
-    }
-    std::str::from_utf8(address).ok()
+    (address.iter().all(plain)
+        && ends(address.first())
+        && ends(address.last())
+        && address.iter().filter(|byte| **byte == b'@').count() == 1)
+        .then_some(text)
 }
-
-/// The octets of an address in comparable form.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut octet = 0u8;
-    while octet < 128 {
-        plain[octet as usize] = octet.is_ascii_lowercase()
-            || octet.is_ascii_digit()
-            || matches!(octet, b'.' | b'-' | b'_' | b'+' | b'=' | b'@');
-        octet += 1;
-    }
-    plain
-};
 
 fn canonical(address: &[u8], suffixes: &PublicSuffixes) -> Option<String> {
     let address = Address::parse(address, suffixes);

@@ -69,9 +69,8 @@ impl Learning {
         let mut contacts: Vec<(Standing, String, History)> = Vec::new();
         let mut places: foldhash::HashMap<String, usize> = foldhash::HashMap::default();
         let mut sides: Vec<(Days, Days, foldhash::HashSet<&str>, u64)> = Vec::new();
-        let outbound = batch.outbound();
-        for outbound in &outbound {
-            let Some(parsed) = organisation(outbound.domain, &snapshot.suffixes) else {
+        for (domain, outbound) in &batch.sent {
+            let Some(parsed) = organisation(domain, &snapshot.suffixes) else {
                 continue;
             };
             let (kind, name) = standing(snapshot, &parsed);
@@ -92,7 +91,7 @@ impl Learning {
                 *mails += tally.mails;
             }
         }
-        for (domain, days) in batch.inbound() {
+        for (domain, days) in &batch.received {
             let place = (organisation(domain, &snapshot.suffixes))
                 .and_then(|parsed| places.get(registrable(&parsed)).copied());
             if let Some((sent, answers, _, _)) = place.and_then(|place| sides.get_mut(place))
