@@ -181,6 +181,14 @@ fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report:
         report.find(finding);
         return;
     };
+    // Inside a chroot a path outside of it names nothing: asking there would defer all mail.
+    if spec.starts_with("unix:/") && services.iter().any(|service| service.chroot) {
+        report.find(finding.edit(format!(
+            "smtpd runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/milter.sock, then restart straymail and run the lines of straymail setup postfix",
+            postfix.queue_directory().display()
+        )));
+        return;
+    }
     let mut commands = vec![postfix.set(None, "smtpd_milters", &with(postfix, None, &spec))];
     // A service that has been given a list of its own on purpose gets one more, one that was
     // given an empty one is for mail that was judged.
