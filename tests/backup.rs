@@ -236,7 +236,35 @@ fn what_is_missing_is_added_while_in_use_and_what_was_decided_stays_decided() {
     let left = fs::read_dir(&fresh).unwrap().flatten();
     let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("restore-"));
     assert_eq!(left.count(), 0);
-    // Where everything is known, nothing comes back: it was dropped since.
+    // What was finished here and forgotten since, or taken back, does not come back either.
+    let database = rusqlite::Connection::open(dir.join("quarantine.db")).unwrap();
+    database
+        .execute("DELETE FROM entry WHERE state = 'dropped'", [])
+        .and_then(|_| {
+            database.execute(
+                "DELETE FROM message WHERE key NOT IN (SELECT message FROM entry)",
+                [],
+            )
+        })
+        .unwrap();
+    quarantine
+        .remove_approval(approval.as_str(), None, "cli anna", at(60))
+        .unwrap();
+    let known = quarantine.add_missing(&saved, "cli anna", at(100)).unwrap();
+    assert_eq!(known, Restored::default());
+    assert_eq!(waiting(&quarantine).len(), 2);
+}
+
+#[test]
+fn where_everything_is_known_nothing_comes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let saved = home.path().join("saved");
+    let quarantine = open(&home.path().join("state"), 1);
+    let ids: Vec<EntryId> = (0..3).map(|n| hold_number(&quarantine, n)).collect();
+    backup::backup(&quarantine, &saved).unwrap();
+    quarantine
+        .drop_entry(&ids[0], "wrong", "cli anna", at(50))
+        .unwrap();
     let known = quarantine.add_missing(&saved, "cli anna", at(100)).unwrap();
     assert_eq!(known, Restored::default());
     assert_eq!(state(&quarantine, &ids[0], at(100)), EntryState::Dropped);

@@ -170,10 +170,13 @@ fn load_suffixes(r: &mut Reader, from: &SuffixList) -> (PublicSuffixes, String) 
     };
     match from {
         SuffixList::BuiltIn => {}
-        SuffixList::File(path) => match read_list(path) {
-            Ok(list) => return (list, path.display().to_string()),
-            Err(error) => r.problem(whole, key, format!("{}: {error}", path.display())),
-        },
+        SuffixList::File(path) => {
+            r.files.push(path.clone());
+            match read_list(path) {
+                Ok(list) => return (list, path.display().to_string()),
+                Err(error) => r.problem(whole, key, format!("{}: {error}", path.display())),
+            }
+        }
         SuffixList::Auto => {
             let found = DISTRIBUTION_LISTS
                 .iter()

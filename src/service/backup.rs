@@ -251,7 +251,7 @@ impl Quarantine {
                 return Ok::<_, BackupError>(false);
             };
             if !self.spool.contains(&key) {
-                place(&source, &self.spool.path(&key), &self.settings.dir)?;
+                place_new(&source, &self.spool.path(&key), &self.settings.dir)?;
                 sync_dir(&self.settings.dir.join("spool"))?;
             }
             // Only what can be released is worth waiting for.
@@ -413,6 +413,24 @@ fn alone(dir: &Path) -> Result<File, BackupError> {
 
 /// Copies a file into place: under another name, synced, renamed.
 fn place(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
+    let temporary = copy_beside(source, target, dir)?;
+    fs::rename(&temporary, target).map_err(io_error("rename into place", target))
+}
+
+/// The same, but one that came there meanwhile stays as it is: a client's retry may hold the same
+/// message just now.
+fn place_new(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
+    let temporary = copy_beside(source, target, dir)?;
+    let linked = fs::hard_link(&temporary, target);
+    let _ = fs::remove_file(&temporary);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(io_error("link into place", target)),
+    }
+}
+
+/// Copies a file to a synced one beside `target` and returns its path.
+fn copy_beside(source: &Path, target: &Path, dir: &Path) -> Result<PathBuf, BackupError> {
     let temporary = with_suffix(target, ".restoring");
     let mut from = File::open(source).map_err(io_error("read", source))?;
     let _ = fs::remove_file(&temporary);
@@ -420,7 +438,7 @@ fn place(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
     io::copy(&mut from, &mut to).map_err(io_error("write", &temporary))?;
     to.sync_all().map_err(io_error("sync", &temporary))?;
     own(&temporary, dir)?;
-    fs::rename(&temporary, target).map_err(io_error("rename into place", target))
+    Ok(temporary)
 }
 
 /// Gives `path` to the owner of `dir` when we are root.

@@ -78,6 +78,10 @@ fn unknown(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         "SELECT key FROM old.message WHERE key NOT IN (SELECT key FROM main.message)
              AND key IN (SELECT message FROM old.entry
                  WHERE state IN ('pending', 'held', 'releasing'))
+             -- What was finished here and forgotten since is known to the audit record.
+             AND NOT EXISTS (SELECT 1 FROM old.entry JOIN main.audit ON audit.entry = entry.id
+                 WHERE entry.message = old.message.key
+                     AND audit.kind IN ('released', 'corrected', 'dropped', 'expired'))
          ORDER BY key",
     )?;
     let rows = statement.query_map([], |row| row.get(0))?;
@@ -116,8 +120,11 @@ fn take_over(
         merged.entries += usize::try_from(waiting).unwrap_or(0);
     }
     merged.approvals = transaction.execute(
+        // An approval taken back since must not come to life again.
         "INSERT OR IGNORE INTO main.approval SELECT * FROM old.approval
-         WHERE expires_at IS NULL OR expires_at > ?1",
+         WHERE (expires_at IS NULL OR expires_at > ?1)
+             AND NOT EXISTS (SELECT 1 FROM main.audit WHERE kind = 'approval-removed'
+                 AND json_extract(event, '$.detail') || ':' LIKE 'approval ' || approval.id || ':%')",
         params![now.as_millisecond()],
     )?;
     transaction.commit()?;
