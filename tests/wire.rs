@@ -195,6 +195,16 @@ fn missing_and_broken_macros_change_nothing() -> Result<()> {
             b"".to_vec(),
             b"Z{rcpt_addr}\0x@y\0".to_vec(),
         ] {
+            // The C library itself reads beyond such a list, and may die of it (docs/libmilter.md).
+            let strings = data.iter().filter(|octet| **octet == 0).count();
+            let whole = strings > 0 && strings % 2 == 0 && data.ends_with(b"\0");
+            if library == Library::Libmilter && !whole {
+                println!(
+                    "skipped: libmilter cannot read the macro list {:?}",
+                    String::from_utf8_lossy(&data)
+                );
+                continue;
+            }
             let mut client = MilterClient::open(&bench.socket)?;
             client.connect_from("127.0.0.1", 40_000)?;
             client.mail("alice@army.mil")?;
