@@ -33,6 +33,9 @@ pub use source::{Compression, LogFile, decompress, in_order};
 pub const MAX_LINE: usize = 64 * 1024;
 /// Bytes read at once.
 const BUFFER: usize = 1024 * 1024;
+/// How far beyond now a line may be dated, in seconds: the other host's clock may be ahead, and a
+/// time without a zone may be of another one.
+const AHEAD: i64 = 86_400;
 /// Most unreadable lines that are kept to be shown.
 const SAMPLES: usize = 5;
 /// Bytes of an unreadable line that are kept.
@@ -93,6 +96,9 @@ pub struct Tally {
     pub truncated_lines: u64,
     /// Lines longer than [`MAX_LINE`], passed over.
     pub overlong_lines: u64,
+    /// Lines of the MTA dated more than a day later than now: they are told with the time of the
+    /// line before.
+    pub later_lines: u64,
     /// Recipients told of.
     pub deliveries: u64,
     /// Deliveries to a filter of this host whose next hop is in the log as well: not told.
@@ -131,17 +137,23 @@ pub struct MailLog {
     tally: Tally,
     log: String,
     line: u64,
+    now: i64,
+    /// The time of the last line of the MTA that was not later than now.
+    before: Option<i64>,
 }
 
 impl MailLog {
-    /// Reads times without a zone as those of `zone`. `now` is the latest time there can be.
+    /// Reads times without a zone as those of `zone`. No line is later than a day after `now`:
+    /// where a clock was wrong, the time of the line before is told.
     pub fn new(zone: TimeZone, now: Timestamp) -> MailLog {
         MailLog {
             clock: Clock::new(zone, now),
+            now: now.as_second(),
             queue: Queue::new(),
             tally: Tally::default(),
             log: String::new(),
             line: 0,
+            before: None,
         }
     }
 
@@ -216,7 +228,7 @@ impl MailLog {
             self.tally.overlong_lines += 1;
             return;
         }
-        let Some(line) = Line::parse(text, &mut self.clock) else {
+        let Some(mut line) = Line::parse(text, &mut self.clock) else {
             if !text.is_empty() {
                 self.unreadable(text);
             }
@@ -231,16 +243,15 @@ impl MailLog {
             return;
         };
         self.tally.mail_lines += 1;
-        self.tally.first = Some(
-            self.tally
-                .first
-                .map_or(line.time, |first| first.min(line.time)),
-        );
-        self.tally.last = Some(
-            self.tally
-                .last
-                .map_or(line.time, |last| last.max(line.time)),
-        );
+        if self.is_later(line.time) {
+            self.tally.later_lines += 1;
+            line.time = self.before.unwrap_or(self.now);
+        } else {
+            let (first, last) = (self.tally.first, self.tally.last);
+            self.tally.first = Some(first.map_or(line.time, |first| first.min(line.time)));
+            self.tally.last = Some(last.map_or(line.time, |last| last.max(line.time)));
+            self.before = Some(line.time);
+        }
         self.record(&line, instance, record, &mut sink);
     }
 
@@ -252,9 +263,14 @@ impl MailLog {
         }
     }
 
-    /// Returns the time in front of a line.
+    /// Returns the time in front of a line, unless that is still to come.
     fn time_of(&mut self, text: &[u8]) -> Option<i64> {
-        Line::parse(text, &mut self.clock).map(|line| line.time)
+        let time = Line::parse(text, &mut self.clock)?.time;
+        (!self.is_later(time)).then_some(time)
+    }
+
+    fn is_later(&self, time: i64) -> bool {
+        time > self.now.saturating_add(AHEAD)
     }
 
     fn count_line(&mut self) {

@@ -405,9 +405,13 @@ impl Outcome {
         }
         let read = &self.read;
         let unusable = read.unreadable_lines + read.truncated_lines + read.overlong_lines;
+        let later = match read.later_lines {
+            0 => String::new(),
+            later => format!(", {later} dated in the future"),
+        };
         writeln!(
             out,
-            "{} lines, {unusable} of them unusable, {} of other programs; {} deliveries, {} without their sender",
+            "{} lines, {unusable} of them unusable{later}, {} of other programs; {} deliveries, {} without their sender",
             read.lines, read.other_lines, read.deliveries, read.without_sender
         )
     }

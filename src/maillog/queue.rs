@@ -14,9 +14,9 @@ use hashbrown::HashTable;
 use super::record::Entrance;
 
 /// Longer than both MTAs keep a message by default (five days), in seconds.
-const KEPT: i64 = 6 * 86_400;
+const KEPT: u64 = 6 * 86_400;
 /// How long a message is kept when all its recipients seem done: aliases may add some.
-const KEPT_DONE: i64 = 600;
+const KEPT_DONE: u64 = 600;
 /// Most messages under way; beyond that the half not heard of for longest is forgotten. A
 /// quarter million is a queue in serious trouble, and some 100 MB.
 const MOST: usize = 262_144;
@@ -126,7 +126,9 @@ pub(crate) struct Queue {
     hasher: RandomState,
     messages: u64,
     since_sweep: usize,
-    now: i64,
+    /// The times of the last three lines. Their median is the queue's clock: one line with a junk
+    /// date does not move it.
+    recent: Option<[i64; 3]>,
     /// Messages forgotten for want of room.
     pub(crate) evicted: u64,
 }
@@ -141,7 +143,7 @@ impl Queue {
             hasher: RandomState::default(),
             messages: 0,
             since_sweep: 0,
-            now: i64::MIN,
+            recent: None,
             evicted: 0,
         }
     }
@@ -172,16 +174,16 @@ impl Queue {
 
     /// Returns the message of this queue id, a new one when it is not under way.
     pub(crate) fn find_or_add(&mut self, key: u64, id: &[u8], time: i64) -> Slot {
-        self.now = self.now.max(time);
+        let now = self.tick(time);
         if let Some(slot) = self.find(key, id) {
             if let Some(entry) = self.entry(slot) {
-                entry.touched = time;
+                entry.touched = now;
             }
             return slot;
         }
         self.since_sweep += 1;
         if self.since_sweep > (self.index.len() / 2).max(4096) || self.index.len() >= MOST {
-            self.sweep();
+            self.sweep(now);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry::default());
@@ -193,13 +195,20 @@ impl Queue {
             entry.hash = key;
             entry.id.extend_from_slice(id);
             entry.number = self.messages;
-            entry.touched = time;
+            entry.touched = now;
         }
         let entries = &self.entries;
         self.index.insert_unique(key, slot, |slot| {
             entries.get(*slot as usize).map_or(0, |entry| entry.hash)
         });
         Slot(slot)
+    }
+
+    /// Takes the time of a line, and returns what the queue takes for the time.
+    fn tick(&mut self, time: i64) -> i64 {
+        let [_, b, c] = self.recent.unwrap_or([time; 3]);
+        self.recent = Some([b, c, time]);
+        b.min(c).max(b.max(c).min(time))
     }
 
     /// Notes the Message-ID of a message and joins it with an earlier hop of the same one.
@@ -274,12 +283,12 @@ impl Queue {
     }
 
     /// Forgets what is done or too old, and when that is not enough, the older half.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, now: i64) {
         self.since_sweep = 0;
-        let now = self.now;
+        // A clock that was put back leaves times to come; they are no truer than times long past.
         self.retain(|entry| {
             let done = entry.expected > 0 && entry.finished >= entry.expected;
-            now - entry.touched <= if done { KEPT_DONE } else { KEPT }
+            now.abs_diff(entry.touched) <= if done { KEPT_DONE } else { KEPT }
         });
         if self.index.len() < MOST {
             return;
@@ -345,5 +354,39 @@ mod tests {
         }
         assert!(queue.len() <= MOST);
         assert!(queue.evicted > 0);
+    }
+
+    #[test]
+    fn one_line_with_a_junk_date_does_not_make_the_queue_forget() {
+        let mut queue = Queue::new();
+        let live = queue.key(b"mx", b"", b"live");
+        queue.find_or_add(live, b"live", 1000);
+        for junk in [i64::from(i32::MAX), 0] {
+            queue.find_or_add(live, b"live", 1000);
+            // Every line begins a message, so that the sweep comes in the midst of them.
+            for n in 0..10_000_u32 {
+                let id = format!("{junk}-{n}");
+                let time = if n % 100 == 50 { junk } else { 1000 };
+                let key = queue.key(b"mx", b"", id.as_bytes());
+                queue.find_or_add(key, id.as_bytes(), time);
+            }
+            assert!(queue.find(live, b"live").is_some(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn a_clock_put_back_does_not_make_the_queue_forget_what_comes_then() {
+        let mut queue = Queue::new();
+        for n in 0..20_000_u32 {
+            let id = n.to_string();
+            let time = if n < 10 { 100 * KEPT as i64 } else { 1000 };
+            let key = queue.key(b"mx", b"", id.as_bytes());
+            queue.find_or_add(key, id.as_bytes(), time);
+        }
+        // The first line after it is not believed alone.
+        let after = queue.key(b"mx", b"", b"11");
+        assert!(queue.find(after, b"11").is_some());
+        let first = queue.key(b"mx", b"", b"0");
+        assert!(queue.find(first, b"0").is_none());
     }
 }

@@ -5,16 +5,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use bzip2::bufread::BzDecoder;
+use flate2::bufread::GzDecoder;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lzma_rust2::XzReader;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use super::MailLog;
 
@@ -46,6 +46,7 @@ impl Compression {
             [0x1f, 0x8b, ..] => Compression::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            _ if is_skippable(beginning) => Compression::Zstd,
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Compression::Bzip2,
             _ => Compression::None,
         }
@@ -66,6 +67,9 @@ impl fmt::Display for Compression {
 
 /// Returns a reader of the text in `input`, and how it was compressed.
 ///
+/// The reader comes to its end only where the archive does: one that is cut off, or followed by
+/// anything but padding, is an error behind what could be read.
+///
 /// # Errors
 /// When the first bytes cannot be read, or the header behind them is damaged.
 pub fn decompress<'r>(input: impl Read + 'r) -> io::Result<(Box<dyn Read + 'r>, Compression)> {
@@ -74,46 +78,143 @@ pub fn decompress<'r>(input: impl Read + 'r) -> io::Result<(Box<dyn Read + 'r>, 
     let compression = Compression::of(input.fill_buf()?);
     let text: Box<dyn Read> = match compression {
         Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        Compression::Gzip => Box::new(Parts::<GzDecoder<_>>::begin(input)?),
         Compression::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
-        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
-        Compression::Zstd => Box::new(Frames {
-            decoder: Some(frame(input)?),
-        }),
+        Compression::Bzip2 => Box::new(Parts::<BzDecoder<_>>::begin(input)?),
+        Compression::Zstd => Box::new(Parts::<Frame<_>>::begin(input)?),
     };
     Ok((text, compression))
 }
 
-type Frame<R> = StreamingDecoder<R, ruzstd::decoding::FrameDecoder>;
+/// One part of an archive: a gzip member, a bzip2 stream, a Zstandard frame.
+trait Part: Read + Sized {
+    type Input: BufRead;
 
-fn frame<R: Read>(input: R) -> io::Result<Frame<R>> {
-    StreamingDecoder::new(input)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+    /// Begins the part at the beginning of `input`, which is not at its end; `None` when no part
+    /// with text follows.
+    fn begin(input: Self::Input) -> io::Result<Option<Self>>;
+
+    /// Returns what stands behind this part, which was read to its end.
+    fn end(self) -> io::Result<Self::Input>;
 }
 
-/// One Zstandard frame after the other, as `cat a.zst b.zst` and pzstd(1) make them.
-struct Frames<R: BufRead> {
-    decoder: Option<Frame<R>>,
+/// One part after the other, as `cat a.gz b.gz`, pigz(1) and pzstd(1) make them, with or without
+/// the zeros behind that tapes and block devices leave.
+struct Parts<P> {
+    part: Option<P>,
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<P: Part> Parts<P> {
+    fn begin(input: P::Input) -> io::Result<Parts<P>> {
+        Ok(Parts {
+            part: P::begin(input)?,
+        })
+    }
+}
+
+impl<P: Part> Read for Parts<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // Every turn but the last takes a frame off the input.
-        while let Some(decoder) = &mut self.decoder {
-            let read = decoder.read(buffer)?;
+        // Every turn but the last takes a part off the input.
+        while let Some(part) = &mut self.part {
+            let read = part.read(buffer)?;
             if read > 0 || buffer.is_empty() {
                 return Ok(read);
             }
-            let Some(decoder) = self.decoder.take() else {
+            let Some(part) = self.part.take() else {
                 break;
             };
-            let mut input = decoder.into_inner();
+            let mut input = part.end()?;
+            skip_zeros(&mut input)?;
             if !input.fill_buf()?.is_empty() {
-                self.decoder = Some(frame(input)?);
+                self.part = P::begin(input)?;
             }
         }
         Ok(0)
     }
+}
+
+fn skip_zeros(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let ahead = input.fill_buf()?;
+        let zeros = ahead.iter().take_while(|byte| **byte == 0).count();
+        let more = zeros > 0 && zeros == ahead.len();
+        input.consume(zeros);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+impl<R: BufRead> Part for GzDecoder<R> {
+    type Input = R;
+
+    fn begin(input: R) -> io::Result<Option<Self>> {
+        Ok(Some(GzDecoder::new(input)))
+    }
+
+    fn end(self) -> io::Result<R> {
+        Ok(self.into_inner())
+    }
+}
+
+impl<R: BufRead> Part for BzDecoder<R> {
+    type Input = R;
+
+    fn begin(input: R) -> io::Result<Option<Self>> {
+        Ok(Some(BzDecoder::new(input)))
+    }
+
+    fn end(self) -> io::Result<R> {
+        Ok(self.into_inner())
+    }
+}
+
+/// A Zstandard frame, behind the four bytes that told that it is one.
+type Frame<R> = StreamingDecoder<Chain<Cursor<[u8; 4]>, R>, FrameDecoder>;
+
+impl<R: BufRead> Part for Frame<R> {
+    type Input = R;
+
+    fn begin(mut input: R) -> io::Result<Option<Self>> {
+        // A turn takes a frame off the input. pzstd(1) begins every frame with a skippable one,
+        // the seekable format ends with one (RFC 8878, 3.1.2).
+        while !input.fill_buf()?.is_empty() {
+            let mut magic = [0; 4];
+            input.read_exact(&mut magic)?;
+            if !is_skippable(&magic) {
+                return StreamingDecoder::new(Cursor::new(magic).chain(input))
+                    .map(Some)
+                    .map_err(|error| damaged(&error.to_string()));
+            }
+            let mut length = [0; 4];
+            input.read_exact(&mut length)?;
+            let length = u64::from(u32::from_le_bytes(length));
+            if io::copy(&mut input.by_ref().take(length), &mut io::sink())? < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(self) -> io::Result<R> {
+        let (input, frame) = self.into_parts();
+        let (told, found) = (
+            frame.get_checksum_from_data(),
+            frame.get_calculated_checksum(),
+        );
+        if told.is_some() && told != found {
+            return Err(damaged("the checksum of a Zstandard frame does not match"));
+        }
+        Ok(input.into_inner().1)
+    }
+}
+
+fn is_skippable(beginning: &[u8]) -> bool {
+    matches!(beginning, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+fn damaged(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// A log file, not read yet.
@@ -157,7 +258,7 @@ impl LogFile {
         if metadata.is_file() {
             let (text, compression) = decompress(file)?;
             found.compression = compression;
-            found.first = first_time(text, zone, written);
+            found.first = first_time(text, zone, written, now);
         }
         Ok(found)
     }
@@ -211,8 +312,9 @@ pub fn in_order(files: &mut [LogFile]) {
     files.sort_by_key(|file| file.first);
 }
 
-fn first_time(text: impl Read, zone: &TimeZone, written: Timestamp) -> Option<i64> {
-    let mut log = MailLog::new(zone.clone(), written);
+fn first_time(text: impl Read, zone: &TimeZone, written: Timestamp, now: Timestamp) -> Option<i64> {
+    let mut log = MailLog::new(zone.clone(), now);
+    log.begin("", written);
     let mut text = BufReader::new(text.take(PEEK));
     let mut line = Vec::new();
     // What is damaged is told when it is read.
@@ -296,16 +398,99 @@ mod tests {
         }
     }
 
+    fn read(packed: &[u8]) -> (Compression, io::Result<()>, String) {
+        let mut text = Vec::new();
+        let (compression, end) = match decompress(packed) {
+            Ok((mut reader, compression)) => {
+                (compression, reader.read_to_end(&mut text).map(|_| ()))
+            }
+            Err(error) => (Compression::of(packed), Err(error)),
+        };
+        (compression, end, String::from_utf8(text).unwrap())
+    }
+
+    /// A skippable frame (RFC 8878, 3.1.2) of so many bytes.
+    fn skippable(number: u8, length: u32) -> Vec<u8> {
+        let mut frame = vec![0x50 + number, 0x2a, 0x4d, 0x18];
+        frame.extend(length.to_le_bytes());
+        frame.resize(8 + length as usize, 0xaa);
+        frame
+    }
+
     #[test]
-    fn a_damaged_archive_is_an_error_after_what_could_be_read() {
+    fn skippable_frames_of_zstandard_are_skipped_wherever_they_stand() {
+        let packed = ruzstd::encoding::compress_to_vec(
+            TEXT.as_bytes(),
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
+        let beginning = [skippable(0, 4), packed.clone()].concat();
+        let far = [skippable(15, 300_000), skippable(3, 0), packed.clone()].concat();
+        let between = [beginning.clone(), skippable(7, 4), packed.clone()].concat();
+        let behind = [packed.clone(), skippable(14, 17)].concat();
+        for (packed, times) in [(beginning, 1), (far, 1), (between, 2), (behind, 1)] {
+            let (compression, end, text) = read(&packed);
+            end.unwrap();
+            assert_eq!((compression, text), (Compression::Zstd, TEXT.repeat(times)));
+        }
+        let (compression, end, text) = read(&skippable(0, 4));
+        end.unwrap();
+        assert_eq!((compression, text), (Compression::Zstd, String::new()));
+        // Its end is missing.
+        for cut in [1, 4, 6, 8, 10] {
+            let cut = skippable(0, 4).get(..cut).unwrap().to_vec();
+            let (_, end, _) = read(&[packed.clone(), cut].concat());
+            end.unwrap_err();
+        }
+    }
+
+    #[test]
+    fn padding_behind_an_archive_is_no_damage_but_anything_else_is() {
+        for program in ["gzip", "xz", "zstd", "bzip2"] {
+            let Some(packed) = compress(program, TEXT) else {
+                continue;
+            };
+            let padded = [packed.clone(), vec![0; 512]].concat();
+            let (_, end, text) = read(&padded);
+            end.unwrap_or_else(|error| panic!("{program}: {error}"));
+            assert_eq!(text, TEXT, "{program}");
+            let (_, end, text) = read(&[packed, b"and more".to_vec()].concat());
+            end.expect_err(program);
+            assert_eq!(text, TEXT, "{program}");
+        }
+    }
+
+    #[test]
+    fn an_archive_cut_off_anywhere_is_an_error_after_what_could_be_read() {
+        for program in ["gzip", "xz", "zstd", "bzip2"] {
+            let Some(packed) = compress(program, TEXT) else {
+                continue;
+            };
+            let twice = [packed.clone(), packed.clone()].concat();
+            for length in 6..twice.len() {
+                let (_, end, text) = read(twice.get(..length).unwrap());
+                let whole = length == packed.len();
+                assert_eq!(end.is_ok(), whole, "{program} cut at {length}: {end:?}");
+                let before = if length < packed.len() { "" } else { TEXT };
+                assert!(text.starts_with(before), "{program} cut at {length}");
+            }
+        }
         let Some(packed) = compress("gzip", &TEXT.repeat(100_000)) else {
             return;
         };
-        let half = packed.get(..packed.len() / 2).unwrap();
-        let (mut text, _) = decompress(half).unwrap();
-        let mut read = Vec::new();
-        text.read_to_end(&mut read).unwrap_err();
-        assert!(read.len() > 1000);
+        let (_, end, text) = read(packed.get(..packed.len() / 2).unwrap());
+        end.unwrap_err();
+        assert!(text.len() > 1000);
+    }
+
+    #[test]
+    fn a_zstandard_frame_that_does_not_add_up_is_an_error() {
+        let Some(mut packed) = compress("zstd", TEXT) else {
+            return;
+        };
+        // The last four bytes are the checksum of zstd(1).
+        *packed.last_mut().unwrap() ^= 1;
+        let (_, end, _) = read(&packed);
+        end.unwrap_err();
     }
 
     #[test]
@@ -315,7 +500,10 @@ mod tests {
         let mut files = Vec::new();
         for (name, day) in [("mail.log", 25), ("mail.log.1", 18), ("mail.log.2.gz", 11)] {
             let path = dir.path().join(name);
-            let text = format!("junk\nNov {day} 10:00:00 mx postfix/qmgr[3]: ABCDE1: removed\n");
+            let text = format!(
+                "junk\n2036-01-01T00:00:00Z mx postfix/qmgr[3]: ABCDE1: removed\n\
+                 Nov {day} 10:00:00 mx postfix/qmgr[3]: ABCDE1: removed\n"
+            );
             std::fs::write(&path, text).unwrap();
             let file = LogFile::look(&path, &TimeZone::UTC, now).unwrap();
             assert_eq!(file.compression(), Compression::None);

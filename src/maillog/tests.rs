@@ -197,3 +197,33 @@ proptest::proptest! {
         told(text.as_bytes());
     }
 }
+
+#[test]
+fn a_line_dated_in_the_future_is_counted_and_told_with_the_time_of_the_line_before() {
+    let text = POSTFIX
+        .replace("Nov 25 10:00:00 mx", "2026-11-25T10:00:00Z mx")
+        .replace("Nov 25 10:00:01 mx", "2036-07-01T10:00:01Z mx")
+        .replace("Nov 25 11:00:01 mx", "2026-11-25T11:00:01Z mx");
+    let mut log = MailLog::new(TimeZone::UTC, "2026-11-26T00:00:00Z".parse().unwrap());
+    let mut times = Vec::new();
+    log.read(text.as_bytes(), |delivery| times.push(delivery.time))
+        .unwrap();
+    let tally = log.tally();
+    let time = |text: &str| text.parse::<Timestamp>().unwrap().as_second();
+    let (first, last) = (time("2026-11-25T10:00:00Z"), time("2026-11-25T11:00:01Z"));
+    assert_eq!(times, [first, first, last]);
+    assert_eq!((tally.first, tally.last), (Some(first), Some(last)));
+    assert_eq!((tally.later_lines, tally.mail_lines), (2, 9));
+}
+
+#[test]
+fn without_a_line_before_a_line_dated_in_the_future_is_of_now() {
+    let text = "2036-07-01T10:00:01Z mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from a[192.0.2.1]: 550 5.1.1 <b@army.ml>: no; from=<a@army.mil> to=<b@army.ml> proto=ESMTP helo=<a>\n";
+    let now: Timestamp = "2026-11-26T00:00:00Z".parse().unwrap();
+    let mut log = MailLog::new(TimeZone::UTC, now);
+    let mut times = Vec::new();
+    log.read(text.as_bytes(), |delivery| times.push(delivery.time))
+        .unwrap();
+    assert_eq!(times, [now.as_second()]);
+    assert_eq!((log.tally().first, log.tally().later_lines), (None, 1));
+}

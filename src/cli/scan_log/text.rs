@@ -288,6 +288,11 @@ pub(super) fn notes(findings: &Findings) -> Vec<String> {
     );
     note(read.truncated_lines, "line", "of the MTA cut off");
     note(read.overlong_lines, "line", "longer than 64 KiB");
+    note(
+        read.later_lines,
+        "line",
+        "of the MTA dated in the future: taken for as late as the line before",
+    );
     note(read.abridged, "recipient", "abridged by Sendmail with ...");
     note(
         read.without_sender,
