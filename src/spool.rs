@@ -12,6 +12,7 @@
 //! message is then written once. A file appears under its name only when whole and synced:
 //! temporary file, fsync, rename, fsync of the directory.
 
+mod brought;
 mod draft;
 mod envelope;
 mod head;
@@ -31,6 +32,7 @@ use sha2::{Digest as _, Sha256};
 use crate::fault;
 use crate::octets::Octets;
 
+pub use brought::Brought;
 pub use draft::Draft;
 pub use envelope::{Envelope, HeldRecipient};
 pub use record::{Held, MessageKey, Record};
@@ -219,7 +221,7 @@ impl Spool {
     /// The file is gone, cut, or not a spool file.
     pub fn read(&self, key: &MessageKey) -> Result<Held, SpoolError> {
         let path = self.path(key);
-        let mut file = self.open_file(&path)?;
+        let mut file = open_file(&path)?;
         read_trailer(&mut file, &path, key).map(|(held, _)| held)
     }
 
@@ -228,23 +230,7 @@ impl Spool {
     /// # Errors
     /// The file is gone or not what was written.
     pub fn message(&self, key: &MessageKey) -> Result<StoredMessage, SpoolError> {
-        let path = self.path(key);
-        let mut file = self.open_file(&path)?;
-        let (held, json) = read_trailer(&mut file, &path, key)?;
-        let io = |error| SpoolError::io("read", &path, error);
-        file.rewind().map_err(io)?;
-        let mut hash = Sha256::new();
-        io::copy(&mut (&mut file).take(held.size), &mut HashWriter(&mut hash)).map_err(io)?;
-        hash.update(&json);
-        if hex(&hash.finalize()) != held.digest {
-            return Err(SpoolError::altered(&path, "its checksum does not fit"));
-        }
-        file.rewind().map_err(io)?;
-        let size = held.size;
-        Ok(StoredMessage {
-            held,
-            reader: file.take(size),
-        })
+        read_message(&self.path(key), key)
     }
 
     /// Returns the keys of all files.
@@ -281,7 +267,8 @@ impl Spool {
         }
     }
 
-    /// Removes temporary files older than an hour and returns how many.
+    /// Removes temporary files older than an hour and returns how many. One that is in place as
+    /// well stays: its name here tells that it was brought.
     ///
     /// # Errors
     /// The directory cannot be read or a file cannot be removed.
@@ -295,7 +282,8 @@ impl Spool {
                 continue;
             };
             let age = now.as_second().saturating_sub(metadata.mtime());
-            if metadata.is_file() && age > STALE_AFTER.as_secs().cast_signed() {
+            let alone = metadata.is_file() && metadata.nlink() == 1;
+            if alone && age > STALE_AFTER.as_secs().cast_signed() {
                 fs::remove_file(entry.path()).map_err(io)?;
                 removed += 1;
             }
@@ -312,14 +300,48 @@ impl Spool {
         self.settings.dir.join("tmp")
     }
 
-    fn open_file(&self, path: &Path) -> Result<File, SpoolError> {
-        File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SpoolError::Vanished {
-                path: path.to_owned(),
-            },
-            _ => SpoolError::io("open", path, error),
-        })
+    /// Makes sure that files put into place are there after a loss of power.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn sync(&self) -> Result<(), SpoolError> {
+        sync_dir(&self.settings.dir)
     }
+}
+
+fn open_file(path: &Path) -> Result<File, SpoolError> {
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => SpoolError::Vanished {
+            path: path.to_owned(),
+        },
+        _ => SpoolError::io("open", path, error),
+    })
+}
+
+/// Returns the message in the file at `path` after checking every octet of it.
+fn read_message(path: &Path, key: &MessageKey) -> Result<StoredMessage, SpoolError> {
+    let mut file = open_file(path)?;
+    let (held, json) = read_trailer(&mut file, path, key)?;
+    let io = |error| SpoolError::io("read", path, error);
+    file.rewind().map_err(io)?;
+    let mut hash = Sha256::new();
+    io::copy(&mut (&mut file).take(held.size), &mut HashWriter(&mut hash)).map_err(io)?;
+    hash.update(&json);
+    if hex(&hash.finalize()) != held.digest {
+        return Err(SpoolError::altered(path, "its checksum does not fit"));
+    }
+    file.rewind().map_err(io)?;
+    let size = held.size;
+    Ok(StoredMessage {
+        held,
+        reader: file.take(size),
+    })
+}
+
+fn sync_dir(dir: &Path) -> Result<(), SpoolError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| SpoolError::io("sync", dir, error))
 }
 
 /// A message with its envelope, of which nothing is written but what did not fit into memory.
@@ -413,10 +435,8 @@ impl Sealed {
     /// The file system refused. After a failed sync the file may be in place: an orphan that
     /// the next start takes up, never a loss.
     pub fn publish(self) -> Result<Held, SpoolError> {
-        let dir = &self.spool.settings.dir;
         self.file.rename(&self.spool.path(&self.held.key))?;
-        let synced = File::open(dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| SpoolError::io("sync", dir, error))?;
+        self.spool.sync()?;
         fault::point("hold.renamed");
         Ok(self.held)
     }

@@ -37,7 +37,7 @@ use rustix::fs::FlockOperation;
 pub use approval::{Approval, NewApproval, Origin};
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
 pub use contact::{Contact, Correspondents, Erased, Extent, Pseudonym, Sent, Standing};
-pub use copy::Merged;
+pub use copy::Merge;
 pub use day_total::DayTotal;
 pub use days::{Day, Days, MOST_DAYS};
 pub use decision::PendingDecision;

@@ -12,13 +12,14 @@ mod support;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use held::{MESSAGE, at, files, hold, open};
+use held::{MESSAGE, at, envelope, files, hold, open, recipient, settings};
 use straymail::notice::{NoticeSettings, Templates};
+use straymail::service::backup::{self, Existing};
 use straymail::service::decide::Decision;
 use straymail::service::quarantine::{Quarantine, QuarantineError};
 use straymail::service::token::Tokens;
@@ -35,6 +36,11 @@ const SIGKILL: i32 = 9;
 fn child() {
     let variable = |name: &str| std::env::var(name).unwrap();
     let port = variable("CRASH_PORT").parse().unwrap();
+    let dir = PathBuf::from(variable("CRASH_DIR"));
+    if variable("CRASH_STEP") == "restore" {
+        backup::restore(&saved(&dir), &dir, Existing::SetAside, at(100)).unwrap();
+        return;
+    }
     let quarantine = open(Path::new(&variable("CRASH_DIR")), port);
     let only = || all(&quarantine).remove(0).id;
     match variable("CRASH_STEP").as_str() {
@@ -43,6 +49,11 @@ fn child() {
         "drop" => drop(
             quarantine
                 .drop_entry(&only(), "typo", "child", at(100))
+                .unwrap(),
+        ),
+        "add missing" => drop(
+            quarantine
+                .add_missing(&saved(&dir), "child", at(100))
                 .unwrap(),
         ),
         "decide" => drop(
@@ -402,6 +413,128 @@ fn while_one_process_releases_no_other_does() {
     assert_eq!(sink.deliveries().len(), 0);
     quarantine.release(&id, "tester", at(400)).unwrap();
     assert_eq!(sink.deliveries().len(), 1);
+}
+
+/// Where the backup is that goes with a state directory.
+fn saved(dir: &Path) -> PathBuf {
+    dir.with_file_name("saved")
+}
+
+/// Makes a backup in which a message waits for one recipient and was dropped for the other, and
+/// returns whom it waits for.
+fn back_up_half_decided(home: &Path, port: u16) -> String {
+    let quarantine = open(&home.join("lost"), port);
+    let mut envelope = envelope(at(0));
+    envelope
+        .recipients
+        .push(recipient(b"<dora@army.ml>", "dora@army.ml"));
+    let mut draft = quarantine.draft();
+    draft.write(MESSAGE).unwrap();
+    let ids = quarantine.hold(draft, envelope, at(0)).unwrap();
+    quarantine
+        .drop_entry(&ids[0], "typo", "tester", at(50))
+        .unwrap();
+    backup::backup(&quarantine, &home.join("saved")).unwrap();
+    "dora@army.ml".to_owned()
+}
+
+fn waiting_for(quarantine: &Quarantine) -> Vec<String> {
+    let open = |entry: &Entry| entry.state.is_open();
+    (all(quarantine).into_iter().filter(open))
+        .map(|entry| entry.address)
+        .collect()
+}
+
+/// Killed while adding from a backup: nobody waits again for whom it was decided before.
+#[test]
+fn killed_while_adding_from_a_backup_only_those_wait_who_waited_then() {
+    for (fault, kept) in [
+        ("restore.brought", 0),
+        ("restore.placed", 0),
+        ("restore.entered", 1),
+        ("restore.approved", 1),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        let expected = back_up_half_decided(home.path(), sink.port());
+        let dir = home.path().join("state");
+        die("add missing", fault, &dir, sink.port());
+
+        let quarantine = open(&dir, sink.port());
+        let found = waiting_for(&quarantine);
+        assert_eq!(found, vec![expected.clone(); kept], "{fault}");
+        assert_eq!((files(&dir), temporary(&dir)), (kept, 0), "{fault}");
+        quarantine
+            .add_missing(&saved(&dir), "tester", at(200))
+            .unwrap();
+        assert_eq!(waiting_for(&quarantine), [expected], "{fault}");
+        assert_eq!((files(&dir), temporary(&dir)), (1, 0), "{fault}");
+        let left = std::fs::read_dir(&dir).unwrap().flatten();
+        let left = left.filter(|one| one.file_name().to_string_lossy().starts_with("restore-"));
+        assert_eq!(left.count(), 0, "{fault}: a copy of the database");
+        let id = (all(&quarantine).into_iter())
+            .find(|entry| entry.state.is_open())
+            .unwrap()
+            .id;
+        quarantine.release(&id, "tester", at(300)).unwrap();
+        assert_eq!((sink.deliveries().len(), files(&dir)), (1, 0), "{fault}");
+        whole(&quarantine);
+    }
+}
+
+/// Killed while adding, and the client hands the same message in once more before anybody looks.
+#[test]
+fn killed_while_adding_from_a_backup_a_retry_is_held_for_all_its_recipients() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = Sink::start().unwrap();
+    let dir = home.path().join("state");
+    let running = open(&dir, sink.port());
+    let lost = open(&home.path().join("lost"), sink.port());
+    hold(&lost, at(0));
+    backup::backup(&lost, &home.path().join("saved")).unwrap();
+    die("add missing", "restore.placed", &dir, sink.port());
+    let id = hold(&running, at(60));
+    let quarantine = open(&dir, sink.port());
+    assert_eq!(waiting_for(&quarantine), ["carl@army.ml"]);
+    quarantine.release(&id, "tester", at(300)).unwrap();
+    assert_eq!((sink.deliveries().len(), files(&dir)), (1, 0));
+}
+
+/// Killed while restoring: what is half there is not used, and restored again.
+#[test]
+fn killed_while_restoring_nothing_is_used_before_all_of_it_is_there() {
+    for fault in [
+        "restore.begun",
+        "restore.aside",
+        "restore.filled",
+        "restore.whole",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let sink = Sink::start().unwrap();
+        let expected = back_up_half_decided(home.path(), sink.port());
+        let dir = home.path().join("state");
+        hold(&open(&dir, sink.port()), at(0));
+        die("restore", fault, &dir, sink.port());
+
+        let refused = Quarantine::open(settings(&dir, sink.port()), at(0)).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "{} holds half of a backup: its restore was broken off; run it again with --replace",
+                dir.display()
+            ),
+            "{fault}"
+        );
+        backup::restore(&saved(&dir), &dir, Existing::SetAside, at(200)).unwrap();
+        let quarantine = open(&dir, sink.port());
+        assert_eq!(waiting_for(&quarantine), [expected], "{fault}");
+        assert_eq!((files(&dir), temporary(&dir)), (1, 0), "{fault}");
+        whole(&quarantine);
+        // What was there before is set aside, in one piece or two.
+        let aside = std::fs::read_dir(&dir).unwrap().flatten();
+        let aside = aside.filter(|one| one.file_name().to_string_lossy().starts_with("replaced-"));
+        assert!(aside.count() > 0, "{fault}");
+    }
 }
 
 /// Killed at random moments, with a retry after each: holds and releases of the same message.

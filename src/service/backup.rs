@@ -16,14 +16,19 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::quarantine::{Quarantine, QuarantineError};
-use crate::spool::{self, MessageKey};
+use super::quarantine::{BATCH, Quarantine, QuarantineError, Recovery};
+use crate::fault;
+use crate::spool::{self, Brought, MessageKey, SpoolError};
 use crate::store::{AuditEvent, Durability, EventKind, StoreError};
 
 /// Name of the list of checksums.
 const MANIFEST: &str = "MANIFEST";
 /// Name of the database, here and in the state directory.
 const DATABASE: &str = "quarantine.db";
+/// Stands in a state directory while a backup is put there: what is half there must not be used.
+const UNFINISHED: &str = "restore-unfinished";
+/// A copy of a database that a dead `restore --missing` left is removed at this age, in seconds.
+const ABANDONED: i64 = 24 * 60 * 60;
 /// What nobody needs back: locks, and what SQLite keeps beside an open database.
 const LEFT_OUT: [&str; 3] = ["quarantine.lock", "quarantine.db-wal", "quarantine.db-shm"];
 
@@ -188,8 +193,8 @@ pub enum Existing {
 /// Puts the backup in `from` into the state directory `dir`, which no process may be using.
 ///
 /// # Errors
-/// The backup is not whole, the directory is used or not empty, or the file system refused. The
-/// database is put in place last: without it nothing was restored.
+/// The backup is not whole, the directory is used or not empty, or the file system refused. What
+/// is half restored is not used by anybody before it was restored whole.
 pub fn restore(
     from: &Path,
     dir: &Path,
@@ -201,11 +206,18 @@ pub fn restore(
     let _alone = alone(dir)?;
     let mut restored = Restored::default();
     let there: Vec<String> = occupants(dir)?;
+    if !there.is_empty() && existing == Existing::Refuse {
+        let dir = dir.to_owned();
+        return Err(BackupError::NotEmpty { dir });
+    }
+    let unfinished = dir.join(UNFINISHED);
+    if !unfinished.exists() {
+        write_new(&unfinished, b"")?;
+        own(&unfinished, dir)?;
+        sync_dir(dir)?;
+    }
+    fault::point("restore.begun");
     if !there.is_empty() {
-        if existing == Existing::Refuse {
-            let dir = dir.to_owned();
-            return Err(BackupError::NotEmpty { dir });
-        }
         let aside = dir.join(format!("replaced-{}", now.as_millisecond()));
         (DirBuilder::new().mode(0o700).create(&aside)).map_err(io_error("create", &aside))?;
         for name in there {
@@ -215,18 +227,42 @@ pub fn restore(
         own(&aside, dir)?;
         restored.kept_as = Some(aside);
     }
+    fault::point("restore.aside");
     let spool = dir.join("spool");
     spool::ensure_dir(&spool).map_err(QuarantineError::from)?;
     let mut files = manifest(from)?;
-    // The database last: what is half restored has none, and is seen to be.
     files.sort_by_key(|(name, _)| name == DATABASE);
     for (name, _) in &files {
+        if name == DATABASE {
+            fault::point("restore.filled");
+        }
         place(&from.join(name), &dir.join(name), dir)?;
         restored.restored += 1;
     }
     sync_dir(&spool)?;
     sync_dir(dir)?;
+    fault::point("restore.whole");
+    fs::remove_file(&unfinished).map_err(io_error("remove", &unfinished))?;
+    sync_dir(dir)?;
     Ok(restored)
+}
+
+/// Returns whether a restore into `dir` was broken off: without its database, everything in its
+/// spool would be taken up for everybody.
+pub(super) fn is_unfinished(dir: &Path) -> bool {
+    dir.join(UNFINISHED).exists()
+}
+
+/// Removes what a `restore --missing` that died left of the backup's database.
+pub(super) fn remove_abandoned(dir: &Path, now: Timestamp) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_copy = (entry.file_name().to_str())
+            .is_some_and(|name| name.starts_with("restore-") && name.contains(".db"));
+        let written = entry.metadata().map_or(i64::MAX, |file| file.mtime());
+        if is_copy && now.as_second().saturating_sub(written) > ABANDONED {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 impl Quarantine {
@@ -245,27 +281,14 @@ impl Quarantine {
         check(from)?;
         let copy = (self.settings.dir).join(format!("restore-{}.db", now.as_millisecond()));
         place(&from.join(DATABASE), &copy, &self.settings.dir)?;
-        let merged = self.store.merge(&copy, now, |key| {
-            let source = from.join("spool").join(key);
-            let Some(key) = MessageKey::from_hex(key).filter(|_| source.is_file()) else {
-                return Ok::<_, BackupError>(false);
-            };
-            if !self.spool.contains(&key) {
-                place_new(&source, &self.spool.path(&key), &self.settings.dir)?;
-                sync_dir(&self.settings.dir.join("spool"))?;
-            }
-            // Only what can be released is worth waiting for.
-            Ok(self.spool.message(&key).is_ok())
-        });
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(with_suffix(&copy, suffix));
-        }
-        let merged = merged?;
+        let restored = self.merge(from, &copy, now);
+        remove_database(&copy);
+        let restored = restored?;
         let event = AuditEvent {
             detail: Some(format!(
                 "{} entries and {} approvals added from the backup {}",
-                merged.entries,
-                merged.approvals,
+                restored.restored,
+                restored.approvals,
                 from.display()
             )),
             ..AuditEvent::new(EventKind::Rebuilt, actor)
@@ -273,11 +296,71 @@ impl Quarantine {
         (self.store).write(Durability::Synced, |ledger| {
             ledger.append_audit(&event, now)
         })?;
-        Ok(Restored {
-            restored: merged.entries,
-            approvals: merged.approvals,
-            kept_as: None,
-        })
+        Ok(restored)
+    }
+
+    /// Takes over what is unknown here from the backup in `from`, whose database was copied to
+    /// `copy`.
+    fn merge(&self, from: &Path, copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+        let mut merge = self.store.merge(copy)?;
+        let mut restored = Restored::default();
+        for keys in merge.unknown()?.chunks(BATCH) {
+            let mut brought = Vec::new();
+            // Outside the transaction: others must not wait for files.
+            for key in keys {
+                let source = from.join("spool").join(key);
+                let Some(key) = MessageKey::from_hex(key).filter(|_| source.is_file()) else {
+                    continue;
+                };
+                match self.spool.bring(&key, &source) {
+                    Ok(one) => brought.push(one),
+                    // Only what can be released is worth waiting for.
+                    Err(SpoolError::Altered { .. }) => {}
+                    Err(error) => return Err(QuarantineError::from(error).into()),
+                }
+            }
+            fault::point("restore.brought");
+            let keys: Vec<String> = brought.iter().map(|one| one.key().to_string()).collect();
+            let waiting = merge.messages(&keys, |wanted| self.place_brought(&brought, wanted));
+            match waiting {
+                Ok(waiting) => restored.restored += waiting,
+                Err(error) => {
+                    // Some may be in place without their rows.
+                    brought.into_iter().for_each(Brought::leave);
+                    let _ = self.take_up_unknown(&mut Recovery::default(), now);
+                    return Err(error);
+                }
+            }
+            fault::point("restore.entered");
+        }
+        restored.approvals = merge.approvals(now)?;
+        fault::point("restore.approved");
+        Ok(restored)
+    }
+
+    /// Puts the files `wanted` into the spool, and returns the keys of those that are now there.
+    fn place_brought(
+        &self,
+        brought: &[Brought],
+        wanted: &[String],
+    ) -> Result<Vec<String>, BackupError> {
+        let mut placed = Vec::new();
+        for one in brought {
+            let key = one.key().to_string();
+            if wanted.contains(&key) && one.place().map_err(QuarantineError::from)? {
+                placed.push(key);
+            }
+        }
+        self.spool.sync().map_err(QuarantineError::from)?;
+        fault::point("restore.placed");
+        Ok(placed)
+    }
+}
+
+/// Removes a database and what SQLite keeps beside it, as far as the file system allows.
+fn remove_database(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(with_suffix(path, suffix));
     }
 }
 
@@ -413,24 +496,6 @@ fn alone(dir: &Path) -> Result<File, BackupError> {
 
 /// Copies a file into place: under another name, synced, renamed.
 fn place(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
-    let temporary = copy_beside(source, target, dir)?;
-    fs::rename(&temporary, target).map_err(io_error("rename into place", target))
-}
-
-/// The same, but one that came there meanwhile stays as it is: a client's retry may hold the same
-/// message just now.
-fn place_new(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
-    let temporary = copy_beside(source, target, dir)?;
-    let linked = fs::hard_link(&temporary, target);
-    let _ = fs::remove_file(&temporary);
-    match linked {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other.map_err(io_error("link into place", target)),
-    }
-}
-
-/// Copies a file to a synced one beside `target` and returns its path.
-fn copy_beside(source: &Path, target: &Path, dir: &Path) -> Result<PathBuf, BackupError> {
     let temporary = with_suffix(target, ".restoring");
     let mut from = File::open(source).map_err(io_error("read", source))?;
     let _ = fs::remove_file(&temporary);
@@ -438,7 +503,7 @@ fn copy_beside(source: &Path, target: &Path, dir: &Path) -> Result<PathBuf, Back
     io::copy(&mut from, &mut to).map_err(io_error("write", &temporary))?;
     to.sync_all().map_err(io_error("sync", &temporary))?;
     own(&temporary, dir)?;
-    Ok(temporary)
+    fs::rename(&temporary, target).map_err(io_error("rename into place", target))
 }
 
 /// Gives `path` to the owner of `dir` when we are root.

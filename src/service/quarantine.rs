@@ -18,6 +18,7 @@ mod settings;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::backup;
 use crate::fault;
 use crate::octets::Octets;
 use crate::score::Assessment;
@@ -30,6 +31,7 @@ use crate::store::{
     NewApproval, NewEntry, NewLetter, Store, StoreError, Stored, Verified,
 };
 
+pub(super) use recovery::BATCH;
 pub use recovery::Recovery;
 pub use release::Released;
 pub use settings::QuarantineSettings;
@@ -46,6 +48,12 @@ pub enum QuarantineError {
     /// The spool refused.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// A restore was broken off.
+    #[error("{} holds half of a backup: its restore was broken off; run it again with --replace", dir.display())]
+    HalfRestored {
+        /// The state directory.
+        dir: std::path::PathBuf,
+    },
     /// What was typed is not an id.
     #[error(transparent)]
     Id(#[from] IdPrefixError),
@@ -192,13 +200,16 @@ impl Quarantine {
     /// a missing or damaged index is rebuilt. [`Quarantine::recovery`] says what was done.
     ///
     /// # Errors
-    /// The state directory is not usable, or the database is locked, damaged while another
+    /// The state directory is not usable or half restored, or the database is locked, damaged while another
     /// process has it open, or of a newer straymail.
     pub fn open(
         settings: QuarantineSettings,
         now: Timestamp,
     ) -> Result<Quarantine, QuarantineError> {
         spool::ensure_dir(&settings.dir)?;
+        if backup::is_unfinished(&settings.dir) {
+            return Err(QuarantineError::HalfRestored { dir: settings.dir });
+        }
         let spool = Spool::open(SpoolSettings {
             dir: settings.dir.join("spool"),
             min_free_bytes: settings.min_free_bytes,

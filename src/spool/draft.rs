@@ -1,7 +1,7 @@
 //! A message that is still arriving: in memory while small, then in a temporary file.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -113,6 +113,11 @@ pub(super) struct TempFile {
 
 impl TempFile {
     pub(super) fn create(dir: &Path) -> Result<TempFile, SpoolError> {
+        TempFile::create_for(dir, "")
+    }
+
+    /// Returns a file whose name tells what it is for.
+    pub(super) fn create_for(dir: &Path, what: &str) -> Result<TempFile, SpoolError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| {
             SpoolError::io(
@@ -121,7 +126,11 @@ impl TempFile {
                 std::io::Error::other(error),
             )
         })?;
-        let path = dir.join(super::hex(&random));
+        let mut name = super::hex(&random);
+        if !what.is_empty() {
+            name = format!("{what}.{name}");
+        }
+        let path = dir.join(name);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -140,6 +149,18 @@ impl TempFile {
         self.file
             .write_all(octets)
             .map_err(|error| SpoolError::io("write", &self.path, error))
+    }
+
+    /// Writes all that is left to read of `from`.
+    pub(super) fn copy(&mut self, from: &mut impl Read) -> Result<(), SpoolError> {
+        std::io::copy(from, &mut self.file)
+            .map_err(|error| SpoolError::io("write", &self.path, error))?;
+        Ok(())
+    }
+
+    /// Leaves the file where it is.
+    pub(super) fn keep(mut self) {
+        self.keep = true;
     }
 
     pub(super) fn sync(&self) -> Result<(), SpoolError> {

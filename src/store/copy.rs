@@ -7,13 +7,13 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Check, Store, StoreError, classify, open_checked};
 
-/// What came back from a copy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Merged {
-    /// Entries that wait again.
-    pub entries: usize,
-    /// Approvals that were unknown here and have not expired.
-    pub approvals: usize,
+/// A copy of a database beside the one in use, to take over from it what is unknown there.
+///
+/// What is known stays as it is: whatever was decided since the copy was made counts.
+#[derive(Debug)]
+pub struct Merge<'s> {
+    store: &'s Store,
+    connection: Connection,
 }
 
 impl Store {
@@ -33,49 +33,85 @@ impl Store {
         Ok(())
     }
 
-    /// Takes over from the copy of a database at `copy` what is unknown here: waiting messages,
-    /// and approvals that have not expired. `fetch` brings the file of a message before its row
-    /// is written; what it refuses stays out.
-    ///
-    /// What is known here stays as it is: whatever was decided since the copy was made counts.
-    /// The copy itself is brought to the present schema version.
+    /// Opens the copy of a database at `copy`, which is brought to the present schema version.
     ///
     /// # Errors
-    /// One of the databases is not usable, or `fetch` failed.
-    pub fn merge<E: From<StoreError>>(
-        &self,
-        copy: &Path,
-        now: Timestamp,
-        mut fetch: impl FnMut(&str) -> Result<bool, E>,
-    ) -> Result<Merged, E> {
+    /// One of the databases is not usable.
+    pub fn merge(&self, copy: &Path) -> Result<Merge<'_>, StoreError> {
         drop(open_checked(copy, Check::Whole)?);
-        let mut connection = self.connection()?;
+        let connection = self.connection()?;
         let error = |error| self.error(error);
         (connection.execute("ATTACH ?1 AS old", [copy.to_string_lossy()])).map_err(error)?;
-        let mut keys = unknown(&connection).map_err(error)?;
-        // Outside the transaction: others must not wait for files.
-        let mut fault = None;
-        keys.retain(|key| match fetch(key) {
-            Ok(fetched) => fetched,
-            Err(error) => {
-                fault = Some(error);
-                false
-            }
-        });
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        let merged = take_over(&mut connection, &keys, now).map_err(error)?;
-        (connection.execute("DETACH old", [])).map_err(error)?;
-        self.keep(connection);
-        Ok(merged)
+        connection
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(error)?;
+        Ok(Merge {
+            store: self,
+            connection,
+        })
     }
 }
 
-/// Returns the keys of messages that wait in the copy and are unknown here.
-fn unknown(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare(
-        "SELECT key FROM old.message WHERE key NOT IN (SELECT key FROM main.message)
+impl Merge<'_> {
+    /// Returns the keys of messages that wait in the copy and are unknown here.
+    ///
+    /// # Errors
+    /// One of the databases cannot be read.
+    pub fn unknown(&self) -> Result<Vec<String>, StoreError> {
+        unknown(&self.connection, None).map_err(|error| self.store.error(error))
+    }
+
+    /// Takes over these messages, unless they became known meanwhile, and returns how many
+    /// recipients wait again. `place` puts their files into place while nobody else can change
+    /// rows, and returns the keys of those that are: the others stay out.
+    ///
+    /// # Errors
+    /// A database is not usable, or `place` failed. No row was written then, but files may be
+    /// in place.
+    pub fn messages<E: From<StoreError>>(
+        &mut self,
+        keys: &[String],
+        place: impl FnOnce(&[String]) -> Result<Vec<String>, E>,
+    ) -> Result<usize, E> {
+        let store = self.store;
+        let error = |error| store.error(error);
+        let transaction = (self.connection)
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(error)?;
+        let mut wanted = Vec::new();
+        for key in keys {
+            // A client's retry may have brought it, or whoever opened the index taken it up.
+            wanted.extend(unknown(&transaction, Some(key)).map_err(error)?);
+        }
+        let placed = place(&wanted)?;
+        let waiting = take_over(&transaction, &placed).map_err(error)?;
+        transaction.commit().map_err(error)?;
+        Ok(waiting)
+    }
+
+    /// Takes over the approvals that have not expired, and returns how many.
+    ///
+    /// # Errors
+    /// A database is not usable.
+    pub fn approvals(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        (self.connection)
+            .execute(
+                // An approval taken back since must not come to life again.
+                "INSERT OR IGNORE INTO main.approval SELECT * FROM old.approval
+                 WHERE (expires_at IS NULL OR expires_at > ?1)
+                     AND NOT EXISTS (SELECT 1 FROM main.audit WHERE kind = 'approval-removed'
+                         AND json_extract(event, '$.detail') || ':' LIKE 'approval ' || approval.id || ':%')",
+                params![now.as_millisecond()],
+            )
+            .map_err(|error| self.store.error(error))
+    }
+}
+
+/// Returns the keys of messages that wait in the copy and are unknown here: all, or this one.
+fn unknown(connection: &Connection, key: Option<&str>) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT key FROM old.message WHERE (?1 IS NULL OR key = ?1)
+             AND key NOT IN (SELECT key FROM main.message)
              AND key IN (SELECT message FROM old.entry
                  WHERE state IN ('pending', 'held', 'releasing'))
              -- What was finished here and forgotten since is known to the audit record.
@@ -84,25 +120,15 @@ fn unknown(connection: &Connection) -> rusqlite::Result<Vec<String>> {
                      AND audit.kind IN ('released', 'corrected', 'dropped', 'expired'))
          ORDER BY key",
     )?;
-    let rows = statement.query_map([], |row| row.get(0))?;
+    let rows = statement.query_map([key], |row| row.get(0))?;
     rows.collect()
 }
 
-fn take_over(
-    connection: &mut Connection,
-    keys: &[String],
-    now: Timestamp,
-) -> rusqlite::Result<Merged> {
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut merged = Merged::default();
+fn take_over(connection: &Connection, keys: &[String]) -> rusqlite::Result<usize> {
+    let mut entries = 0;
     for key in keys {
-        let run = |sql: &str| transaction.execute(sql, [key]);
-        // Whoever opened the index meanwhile may have taken up the file.
-        if run("INSERT OR IGNORE INTO main.message SELECT * FROM old.message WHERE key = ?1")? == 0
-        {
-            continue;
-        }
+        let run = |sql: &str| connection.execute(sql, [key]);
+        run("INSERT INTO main.message SELECT * FROM old.message WHERE key = ?1")?;
         // Nobody sends it any more, whoever did when the copy was made.
         run(
             "UPDATE old.entry SET state = 'held', claim = NULL, lease_until = NULL
@@ -111,22 +137,13 @@ fn take_over(
         run("INSERT INTO main.entry SELECT * FROM old.entry WHERE message = ?1")?;
         run("INSERT INTO main.notice SELECT * FROM old.notice
              WHERE entry IN (SELECT id FROM old.entry WHERE message = ?1)")?;
-        let waiting: i64 = transaction.query_row(
+        let waiting: i64 = connection.query_row(
             "SELECT count(*) FROM main.entry
              WHERE message = ?1 AND state IN ('pending', 'held')",
             [key],
             |row| row.get(0),
         )?;
-        merged.entries += usize::try_from(waiting).unwrap_or(0);
+        entries += usize::try_from(waiting).unwrap_or(0);
     }
-    merged.approvals = transaction.execute(
-        // An approval taken back since must not come to life again.
-        "INSERT OR IGNORE INTO main.approval SELECT * FROM old.approval
-         WHERE (expires_at IS NULL OR expires_at > ?1)
-             AND NOT EXISTS (SELECT 1 FROM main.audit WHERE kind = 'approval-removed'
-                 AND json_extract(event, '$.detail') || ':' LIKE 'approval ' || approval.id || ':%')",
-        params![now.as_millisecond()],
-    )?;
-    transaction.commit()?;
-    Ok(merged)
+    Ok(entries)
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{Quarantine, QuarantineError};
+use super::{Quarantine, QuarantineError, backup};
 use crate::spool::{MessageKey, SpoolError};
 use crate::store::{AuditEvent, Durability, EventKind, Ledger, Opened, StoreError};
 
 /// Files taken up in one transaction: the write lock must not be held for longer than other
 /// processes wait for it.
-const BATCH: usize = 200;
+pub(in crate::service) const BATCH: usize = 200;
 
 /// What opening the quarantine had to put right.
 #[derive(Debug, Default)]
@@ -49,12 +49,13 @@ impl Quarantine {
             recovery.index_kept_as = Some(kept_as);
         }
         self.take_up_unknown(&mut recovery, now)?;
+        backup::remove_abandoned(&self.settings.dir, now);
         Ok(recovery)
     }
 
     /// Takes up every message file that the index does not know, and removes those it knows to
     /// be finished.
-    fn take_up_unknown(
+    pub(in crate::service) fn take_up_unknown(
         &self,
         recovery: &mut Recovery,
         now: Timestamp,
@@ -78,6 +79,9 @@ impl Quarantine {
                 Ok::<_, QuarantineError>(())
             })?;
         }
+        // A restore that died behind its rows.
+        let known = self.store.read(digests)?;
+        (self.spool).settle_brought(|key| known.contains_key(&key.to_string()))?;
         Ok(())
     }
 
@@ -89,6 +93,10 @@ impl Quarantine {
         recovery: &mut Recovery,
         now: Timestamp,
     ) -> Result<(), QuarantineError> {
+        // A restore that died before its rows: who still waits for this message only they say.
+        if known.is_none() && self.spool.take_back(key)? {
+            return Ok(());
+        }
         let held = match self.spool.read(key) {
             Ok(held) => held,
             Err(SpoolError::Vanished { .. }) => return Ok(()),
