@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::Config;
 use crate::logging::{self, LogSettings, event};
 use crate::metrics::{self, Loaded};
-use crate::milter::listener::{ListenAddress, ListenerSettings};
+use crate::milter::listener::{ListenAddress, ListenerSettings, Way};
 #[cfg(feature = "libmilter")]
 use crate::milter::vendor::{self, Vendor};
 use crate::milter::{Milter, MilterSettings, Probe};
@@ -174,7 +174,8 @@ fn needs(path: Option<&Path>, fixed: &Fixed, files: &[PathBuf], duty: Duty) -> N
             match &listener.address {
                 ListenAddress::Unix(path) => needs.sockets.push(path.clone()),
                 ListenAddress::Inet(address) => needs.listens.push(address.port()),
-                ListenAddress::Systemd(_) => needs.passed = true,
+                // It is bound already, and the watchdog needs no network to reach it.
+                ListenAddress::Systemd(_) => {}
             }
         }
     }
@@ -211,7 +212,7 @@ async fn serve(
         Some(Library::Indymilter) | None => SignalKind::hangup(),
     })?;
     let judges = milter.is_some();
-    let milter = match milter {
+    let mut milter = match milter {
         #[cfg(feature = "libmilter")]
         Some(Library::Libmilter) => {
             let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
@@ -251,7 +252,7 @@ async fn serve(
     }
     let probe = judges
         .then(|| {
-            let probe = Probe::new(&service, milter.doors());
+            let probe = Probe::new(&service, milter.ways());
             probe.map(|probe| match &milter {
                 Serving::Ours(milter) => probe.unless_full(milter.sessions()),
                 #[cfg(feature = "libmilter")]
@@ -350,12 +351,12 @@ enum Serving {
 }
 
 impl Serving {
-    /// Returns where a client of this host reaches it.
-    fn doors(&self) -> Vec<ListenAddress> {
+    /// Returns how a session of our own comes to each listener.
+    fn ways(&mut self) -> Vec<Way> {
         match self {
-            Serving::Ours(milter) => milter.doors(),
+            Serving::Ours(milter) => milter.ways(),
             #[cfg(feature = "libmilter")]
-            Serving::Theirs(vendor) => vec![vendor.door()],
+            Serving::Theirs(vendor) => vec![Way::Connect(vendor.door())],
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::service::conversation::{Conversation, Outcome, RcptStep};
 use crate::session::{Answer, Change, Mail, Rcpt};
 
 use guarded::{Edge, Guarded, client, path_and_args};
-use listener::{ListenAddress, ListenError, Listener, ListenerSettings};
+use listener::{ListenError, Listener, ListenerSettings, Way};
 pub use probe::{Probe, ProbeError};
 
 /// Pause between two signs of life while a message is stored; MTAs wait 300 s for the answer
@@ -111,10 +111,11 @@ impl Milter {
         })
     }
 
-    /// Returns where a client of this host reaches it.
-    pub fn doors(&self) -> Vec<ListenAddress> {
-        let doors = (self.listeners.iter()).filter_map(|(_, listener)| listener.door());
-        doors.collect()
+    /// Returns how a session of our own comes to each listener.
+    pub fn ways(&mut self) -> Vec<Way> {
+        (self.listeners.iter_mut())
+            .map(|(_, listener)| listener.way())
+            .collect()
     }
 
     /// Returns how many sessions and doors are open, and the most sessions there may be.

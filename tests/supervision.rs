@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -273,5 +274,49 @@ fn a_socket_that_systemd_keeps_is_served_and_stays_when_the_daemon_goes() -> Res
     let status = wait_for("straymail to end", || Ok(child.try_wait()?))?;
     ensure!(status.success(), "{status}");
     ensure!(socket.exists(), "the socket is systemd's, and was removed");
+    Ok(())
+}
+
+/// As the unit shuts it in: the passed socket is the host's, and the process has no network.
+#[test]
+fn the_watchdog_hears_of_a_tcp_socket_of_systemd_where_there_is_no_network() -> Result<()> {
+    let activate = "/usr/bin/systemd-socket-activate";
+    let alone = ["unshare", "--net", "--map-root-user"];
+    let unshared = Command::new(alone[0])
+        .args(&alone[1..])
+        .arg("true")
+        .status();
+    if !fs::exists(activate)? || !unshared.is_ok_and(|status| status.success()) {
+        println!("skipped: {activate} is not installed, or no network can be taken away");
+        return Ok(());
+    }
+    let (_directory, settings) = bench()?;
+    let mut settings = settings.with(serde_json::json!({
+        "listeners": [{"socket": "systemd:1", "role": "submission"}],
+    }));
+    settings.write()?;
+    let notices = Notices::open(&mut settings, Duration::from_millis(600))?;
+    let log = settings.directory.join("log");
+    let output = fs::File::create(&log)?;
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let child = Command::new(activate)
+        .arg(format!("--listen={address}"))
+        .args((settings.environment.iter()).map(|(name, value)| format!("--setenv={name}={value}")))
+        .args(alone)
+        .arg(&settings.program)
+        .args(["milter", "--config"])
+        .arg(settings.config_path())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .spawn()?;
+    let _guard = Guard::new(&format!("kill -KILL {}", child.id()))?;
+    // The first connection starts it.
+    let _mta = wait_for("the socket", || Ok(TcpStream::connect(address).ok()))?;
+    let heard = (0..3).try_for_each(|_| notices.wait_for("WATCHDOG=1"));
+    let log = fs::read_to_string(&log)?;
+    heard.with_context(|| log.clone())?;
+    ensure!(!log.contains("own session not judged"), "{log}");
+    ensure!(log.contains(&format!("inet:{address}")), "{log}");
     Ok(())
 }

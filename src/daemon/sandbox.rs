@@ -44,8 +44,6 @@ pub(super) struct Needs {
     pub(super) sockets: Vec<PathBuf>,
     /// TCP ports it listens at.
     pub(super) listens: Vec<u16>,
-    /// Whether a socket comes from systemd: nobody knows its port, so all ports stay open.
-    pub(super) passed: bool,
     /// Where it connects to by TCP, as `host:port`.
     pub(super) connects: Option<String>,
 }
@@ -98,26 +96,20 @@ pub(super) fn enter(needs: &Needs) -> Result<Walls, RulesetError> {
     let connects = needs.connects.as_deref().map(ports).unwrap_or_default();
     let port =
         |access: AccessNet| move |port: &u16| Ok::<_, RulesetError>(NetPort::new(*port, access));
-    let mut rules = Ruleset::default()
+    let status = Ruleset::default()
         .handle_access(files)?
-        .scope(Scope::Signal)?;
-    if !needs.passed {
-        rules = rules.handle_access(AccessNet::from_all(ABI::V4))?;
-    }
-    let mut rules = rules
+        .scope(Scope::Signal)?
+        .handle_access(AccessNet::from_all(ABI::V4))?
         .create()?
         .add_rules(path_beneath_rules(SYSTEM, read))?
         .add_rules(path_beneath_rules(&reads, read))?
         .add_rules(path_beneath_rules([&needs.own], own))?
-        .add_rules(path_beneath_rules(&places, sockets))?;
-    if !needs.passed {
-        rules = rules
-            .add_rules(needs.listens.iter().map(port(AccessNet::BindTcp)))?
-            // The watchdog's own session.
-            .add_rules(needs.listens.iter().map(port(AccessNet::ConnectTcp)))?
-            .add_rules(connects.iter().map(port(AccessNet::ConnectTcp)))?;
-    }
-    let status = rules.restrict_self()?;
+        .add_rules(path_beneath_rules(&places, sockets))?
+        .add_rules(needs.listens.iter().map(port(AccessNet::BindTcp)))?
+        // The watchdog's own session.
+        .add_rules(needs.listens.iter().map(port(AccessNet::ConnectTcp)))?
+        .add_rules(connects.iter().map(port(AccessNet::ConnectTcp)))?
+        .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Walls::Whole,
         RulesetStatus::PartiallyEnforced => Walls::Partial,

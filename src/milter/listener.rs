@@ -19,7 +19,7 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 
 use crate::policy::Role;
@@ -101,11 +101,30 @@ pub enum ListenError {
     },
 }
 
+/// How a session of our own comes to a listener.
+#[derive(Debug)]
+pub enum Way {
+    /// Through its door, like an MTA.
+    Connect(ListenAddress),
+    /// Beside the door: whatever is sent here is served as if it had been accepted.
+    Inside(mpsc::Sender<UnixStream>),
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Way::Connect(address) => address.fmt(f),
+            Way::Inside(_) => f.write_str("the socket of systemd"),
+        }
+    }
+}
+
 enum Door {
     Unix(BoundUnix),
-    /// A UNIX socket whose file is systemd's to keep.
-    Passed(UnixListener),
     Inet(TcpListener),
+    /// A socket that is systemd's to keep, and its file.
+    PassedUnix(UnixListener),
+    PassedInet(TcpListener),
     Closed,
 }
 
@@ -148,6 +167,8 @@ impl Drop for Counted {
 /// An open listener.
 pub struct Listener {
     door: Door,
+    /// Sessions of our own, where the door cannot be reached from here.
+    inside: Option<mpsc::Receiver<UnixStream>>,
     /// Connections that were waiting when the door was closed.
     last: Vec<Stream>,
     /// Until the door is closed, more connections may come out of it.
@@ -192,6 +213,7 @@ impl Listener {
         };
         Ok(Listener {
             door,
+            inside: None,
             last: Vec::new(),
             door_open: Some(Counted::new(&open)),
             pause: None,
@@ -216,7 +238,7 @@ impl Listener {
             }
             Door::Inet(listener) => waiting_inet(listener),
             // systemd keeps the socket, and with it whoever waits there, for the next instance.
-            Door::Passed(_) | Door::Closed => Vec::new(),
+            Door::PassedUnix(_) | Door::PassedInet(_) | Door::Closed => Vec::new(),
         };
         for wire in waiting {
             match wire {
@@ -227,24 +249,34 @@ impl Listener {
         self.door_open = None;
     }
 
-    /// Returns where a client of this host reaches it; `None` for a socket without a name.
-    pub fn door(&self) -> Option<ListenAddress> {
-        match &self.door {
+    /// Returns how a session of our own comes to it.
+    ///
+    /// A TCP socket that systemd passed is one of the host's, and the process may have no
+    /// network to reach it by (`PrivateNetwork=`); a UNIX socket may have no name. Then a session
+    /// is handed in beside the door.
+    pub fn way(&mut self) -> Way {
+        let address = match &self.door {
             Door::Unix(bound) => Some(ListenAddress::Unix(bound.name.path.clone())),
-            Door::Passed(listener) => {
-                let address = listener.local_addr().ok()?;
-                Some(ListenAddress::Unix(address.as_pathname()?.to_owned()))
-            }
+            Door::PassedUnix(listener) => (listener.local_addr().ok())
+                .and_then(|address| Some(ListenAddress::Unix(address.as_pathname()?.to_owned()))),
             Door::Inet(listener) => listener.local_addr().ok().map(ListenAddress::Inet),
-            Door::Closed => None,
+            Door::PassedInet(_) | Door::Closed => None,
+        };
+        match address {
+            Some(address) => Way::Connect(address),
+            None => {
+                let (hand_in, inside) = mpsc::channel(1);
+                self.inside = Some(inside);
+                Way::Inside(hand_in)
+            }
         }
     }
 
     /// Returns the TCP address in use, which tells the port when 0 was asked for.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.door {
-            Door::Inet(listener) => listener.local_addr().ok(),
-            Door::Unix(_) | Door::Passed(_) | Door::Closed => None,
+            Door::Inet(listener) | Door::PassedInet(listener) => listener.local_addr().ok(),
+            Door::Unix(_) | Door::PassedUnix(_) | Door::Closed => None,
         }
     }
 }
@@ -365,11 +397,11 @@ fn take_passed(passed: &mut ListenFd, nth: usize) -> io::Result<Door> {
     // A socket of the other family is an error and stays where it is.
     if let Ok(Some(listener)) = passed.take_unix_listener(at) {
         listener.set_nonblocking(true)?;
-        return Ok(Door::Passed(UnixListener::from_std(listener)?));
+        return Ok(Door::PassedUnix(UnixListener::from_std(listener)?));
     }
     let listener = passed.take_tcp_listener(at)?.ok_or_else(missing)?;
     listener.set_nonblocking(true)?;
-    Ok(Door::Inet(TcpListener::from_std(listener)?))
+    Ok(Door::PassedInet(TcpListener::from_std(listener)?))
 }
 
 impl indymilter::Listener for Listener {
@@ -383,6 +415,11 @@ impl indymilter::Listener for Listener {
             if let Some(stream) = self.last.pop() {
                 return Poll::Ready(Ok(stream));
             }
+            if let Some(inside) = &mut self.inside
+                && let Poll::Ready(Some(stream)) = inside.poll_recv(cx)
+            {
+                return Poll::Ready(Ok(Stream::new(Wire::Unix(stream), &self.open)));
+            }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
@@ -393,14 +430,16 @@ impl indymilter::Listener for Listener {
                 Door::Unix(bound) => {
                     ready!(bound.listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
                 }
-                Door::Passed(listener) => {
+                Door::PassedUnix(listener) => {
                     ready!(listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
                 }
-                Door::Inet(listener) => ready!(listener.poll_accept(cx)).map(|(stream, _)| {
-                    // Best effort: without the option the session is slower, not wrong.
-                    let _ = stream.set_nodelay(true);
-                    Wire::Inet(stream)
-                }),
+                Door::Inet(listener) | Door::PassedInet(listener) => {
+                    ready!(listener.poll_accept(cx)).map(|(stream, _)| {
+                        // Best effort: without the option the session is slower, not wrong.
+                        let _ = stream.set_nodelay(true);
+                        Wire::Inet(stream)
+                    })
+                }
             };
             match accepted {
                 Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, &self.open))),

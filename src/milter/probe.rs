@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
-use super::listener::ListenAddress;
+use super::listener::{ListenAddress, Way};
 use crate::reply::Reply;
 use crate::service::Service;
 
@@ -52,7 +52,7 @@ pub enum ProbeError {
 
 /// Asks whether sessions are judged.
 pub struct Probe {
-    doors: Vec<ListenAddress>,
+    ways: Vec<Way>,
     name: String,
     service: Arc<Service>,
     /// Sessions now open, and the most there may be.
@@ -60,19 +60,16 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Returns what asks at `doors`, and lets `service` know by which name.
+    /// Returns what asks by these `ways`, and lets `service` know by which name.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn new(
-        service: &Arc<Service>,
-        doors: Vec<ListenAddress>,
-    ) -> Result<Probe, getrandom::Error> {
+    pub fn new(service: &Arc<Service>, ways: Vec<Way>) -> Result<Probe, getrandom::Error> {
         // A name that nobody else can give.
         let name = format!("probe-{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
         service.expect_probe(name.clone());
         Ok(Probe {
-            doors,
+            ways,
             name,
             service: Arc::clone(service),
             sessions: None,
@@ -99,9 +96,9 @@ impl Probe {
         if (self.sessions.as_ref()).is_some_and(|(open, most)| *open.borrow() >= *most) {
             return Ok(());
         }
-        for door in &self.doors {
-            let name = || door.to_string();
-            let answered = tokio::time::timeout(PATIENCE, self.ask_at(door)).await;
+        for way in &self.ways {
+            let name = || way.to_string();
+            let answered = tokio::time::timeout(PATIENCE, self.ask_by(way)).await;
             let answer = answered
                 .map_err(|_| ProbeError::Late { door: name() })?
                 .map_err(|source| ProbeError::Broken {
@@ -125,12 +122,22 @@ impl Probe {
         Ok(())
     }
 
-    async fn ask_at(&self, door: &ListenAddress) -> io::Result<Vec<u8>> {
-        match door {
-            ListenAddress::Unix(path) => self.converse(UnixStream::connect(path).await?).await,
-            ListenAddress::Inet(address) => self.converse(TcpStream::connect(address).await?).await,
-            // A door is where a socket is, not how it came to us.
-            ListenAddress::Systemd(_) => Err(io::ErrorKind::Unsupported.into()),
+    async fn ask_by(&self, way: &Way) -> io::Result<Vec<u8>> {
+        match way {
+            Way::Connect(ListenAddress::Unix(path)) => {
+                self.converse(UnixStream::connect(path).await?).await
+            }
+            Way::Connect(ListenAddress::Inet(address)) => {
+                self.converse(TcpStream::connect(address).await?).await
+            }
+            // An address is where a socket is, not how it came to us.
+            Way::Connect(ListenAddress::Systemd(_)) => Err(io::ErrorKind::Unsupported.into()),
+            Way::Inside(hand_in) => {
+                let (ours, theirs) = UnixStream::pair()?;
+                let gone = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+                hand_in.send(theirs).await.map_err(gone)?;
+                self.converse(ours).await
+            }
         }
     }
 
