@@ -56,21 +56,47 @@ fn a_file_that_cannot_be_read_says_why() {
 
 #[test]
 fn a_fine_configuration_is_summed_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let yaml = "listeners:\n  - socket: inet:8891@127.0.0.1\n    role: submission\n\
-                trusted:\n  own: [example.org]\n  domains: [army.example]\n  suffixes: [.mil]\n\
-                public_suffix_list: built-in\npolicy:\n  mode: observe\n";
-    fs::write(folder.path().join("milter.yaml"), yaml).unwrap();
-    let (status, printed) = check_config(folder.path()).unwrap();
-    assert_eq!(status, Some(0));
-    assert_eq!(
-        printed,
-        "milter.yaml: fine\n\
-         Listens on inet:127.0.0.1:8891 (submission). Trusts 2 domains (1 own) and 1 suffix, with \
-         no known names from files; public suffix list: built-in. Observes only: accept from 40, \
-         hold from 50, reject from 90; no rules. Held mail in /var/lib/straymail, released to \
-         127.0.0.1:25.\n"
-    );
+    for (policy, deeds) in [
+        (
+            "  mode: observe\n",
+            "Only observes: every recipient is delivered, and noted in the log from score 40; in mode \
+             enforce it would be held from 50, rejected from 90; no rules",
+        ),
+        (
+            "  mode: observe\n  suspect: accept\n  certain: accept\n  rules:\n    - name: a\n      \
+             when:\n        recipient: army.ml\n      mode: enforce\n      certain: hold\n      owner: J. Doe\n      reason: x\n",
+            "Only observes: every recipient is delivered, and noted in the log from score 40; 1 rule, 1 of \
+             them enforcing",
+        ),
+        (
+            "  suspect: tag\n",
+            "By score, a recipient is delivered and noted in the log from 40, tagged from 50, rejected \
+             from 90; no rules",
+        ),
+        (
+            "  note_at: 50\n",
+            "By score, a recipient is held from 50, rejected from 90; no rules",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = format!(
+            "listeners:\n  - socket: inet:8891@127.0.0.1\n    role: submission\n\
+             trusted:\n  own: [example.org]\n  domains: [army.example]\n  suffixes: [.mil]\n\
+             public_suffix_list: built-in\npolicy:\n{policy}"
+        );
+        fs::write(folder.path().join("milter.yaml"), yaml).unwrap();
+        let (status, printed) = check_config(folder.path()).unwrap();
+        assert_eq!(
+            printed,
+            format!(
+                "milter.yaml: fine\n\
+                 Listens on inet:127.0.0.1:8891 (submission). Trusts 2 domains (1 own) and 1 suffix, \
+                 with no known names from files; public suffix list: built-in. {deeds}. Held mail in \
+                 /var/lib/straymail, released to 127.0.0.1:25.\n"
+            )
+        );
+        assert_eq!(status, Some(0));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DEFAULT_PATH, Problem};
-use crate::policy::{Mode, Policy};
+use crate::policy::{Action, Mode, Policy, Rule};
 use crate::trusted::Cover;
 
 use super::{EXIT_CONFIG, EXIT_FINE, Failure};
@@ -49,34 +49,81 @@ fn summary(config: &Config) -> String {
     let entries = config.trust.list.entries();
     let of = |cover| entries.iter().filter(|e| e.cover == cover).count();
     let own = entries.iter().filter(|e| e.own).count();
-    let Policy {
-        mode,
-        thresholds,
-        actions,
-        ..
-    } = &config.policy;
-    let mode = match mode {
-        Mode::Enforce => "Enforces",
-        Mode::Observe => "Observes only",
-    };
     format!(
         "Listens on {}. Trusts {} ({own} own) and {}, with {} from files; public suffix list: {}. \
-         {mode}: {} from {}, {} from {}, {} from {}; {}. Held mail in {}, released to {}.",
+         {}; {}. Held mail in {}, released to {}.",
         listeners.join(", "),
         count(of(Cover::Domain), "domain", "domains"),
         count(of(Cover::Suffix), "suffix", "suffixes"),
         count(config.trust.known_names, "known name", "known names"),
         config.trust.suffixes_from,
-        actions.note,
-        thresholds.note_at,
-        actions.suspect,
-        thresholds.hold_at,
-        actions.certain,
-        thresholds.reject_at,
-        count(config.policy.rules.len(), "rule", "rules"),
+        deeds(&config.policy),
+        rules(&config.policy),
         config.quarantine.dir.display(),
         config.quarantine.release_target,
     )
+}
+
+/// Returns what is done at which score.
+fn deeds(policy: &Policy) -> String {
+    let (at, actions) = (&policy.thresholds, &policy.actions);
+    let deeds = |deed: fn(Action) -> Option<&'static str>| {
+        let bands = [
+            (at.note_at, actions.note, at.hold_at),
+            (at.hold_at, actions.suspect, at.reject_at),
+            (at.reject_at, actions.certain, u8::MAX),
+        ];
+        (bands.into_iter())
+            .filter(|(from, _, next)| from < next)
+            .filter_map(|(from, action, _)| Some(format!("{} from {from}", deed(action)?)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match policy.mode {
+        Mode::Enforce => {
+            let deed = |action| Some(done(action).unwrap_or("delivered and noted in the log"));
+            format!("By score, a recipient is {}", deeds(deed))
+        }
+        Mode::Observe => {
+            let would = match deeds(done) {
+                nothing if nothing.is_empty() => nothing,
+                would => format!("; in mode enforce it would be {would}"),
+            };
+            format!(
+                "Only observes: every recipient is delivered, and noted in the log from score {}{would}",
+                at.note_at.min(at.hold_at).min(at.reject_at)
+            )
+        }
+    }
+}
+
+/// Returns what becomes of a recipient that is not just delivered.
+fn done(action: Action) -> Option<&'static str> {
+    match action {
+        Action::Accept => None,
+        Action::Tag => Some("tagged"),
+        Action::Hold => Some("held"),
+        Action::HoldMessage => Some("held with its whole message by the MTA"),
+        Action::Reject => Some("rejected"),
+        Action::Tempfail => Some("put off"),
+    }
+}
+
+/// Returns how many rules there are, and how many of them turn the mode around.
+fn rules(policy: &Policy) -> String {
+    let others = |mode| {
+        let other = |rule: &&Rule| rule.mode.is_some_and(|own| own == mode);
+        policy.rules.iter().filter(other).count()
+    };
+    let (others, what) = match policy.mode {
+        Mode::Enforce => (others(Mode::Observe), "only observing"),
+        Mode::Observe => (others(Mode::Enforce), "enforcing"),
+    };
+    let all = count(policy.rules.len(), "rule", "rules");
+    match others {
+        0 => all,
+        others => format!("{all}, {others} of them {what}"),
+    }
 }
 
 /// Returns the warnings of the file, and those that depend on today.
