@@ -29,7 +29,8 @@ use crate::milter::listener::ListenerSettings;
 use crate::notice::NoticeSettings;
 use crate::policy::Policy;
 use crate::review::{MetricsSettings, ReviewSettings};
-use crate::score::ScoreSettings;
+use crate::score::{ScoreSettings, Scorer};
+use crate::service::Snapshot;
 use crate::service::learning::LearningSettings;
 use crate::service::quarantine::QuarantineSettings;
 use crate::service::worker::WorkerSettings;
@@ -139,6 +140,17 @@ impl Config {
             Ok(Config { warnings, ..config })
         } else {
             Err(ConfigErrors::new(path, reader.problems, warnings))
+        }
+    }
+
+    /// Returns the rules alone, with the trusted list indexed.
+    pub fn into_rules(self) -> Snapshot {
+        Snapshot {
+            scorer: Scorer::new(self.trust.list, self.scoring),
+            suffixes: self.trust.suffixes,
+            policy: self.policy,
+            gate: self.gate,
+            help: self.help,
         }
     }
 }

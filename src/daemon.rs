@@ -27,7 +27,6 @@ use crate::milter::vendor::{self, Vendor};
 use crate::milter::{Milter, MilterSettings, Probe};
 use crate::notice::{NoticeError, NoticeSettings, Templates};
 use crate::review::{Listen, Metrics, MetricsSettings, Review, ReviewSettings};
-use crate::score::Scorer;
 use crate::service::desk::Desk;
 use crate::service::figures::Sources;
 use crate::service::learning::{Learning, LearningSettings};
@@ -478,15 +477,15 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot, Loaded) {
         event::config_warning(log, warning);
     }
     let fixed = Fixed {
-        listeners: config.listeners,
-        limits: config.limits,
-        quarantine: config.quarantine,
-        worker: config.worker,
-        notice: config.notice,
-        review: config.review,
-        learning: config.learning,
-        metrics: config.metrics,
-        log: config.log,
+        listeners: config.listeners.clone(),
+        limits: config.limits.clone(),
+        quarantine: config.quarantine.clone(),
+        worker: config.worker.clone(),
+        notice: config.notice.clone(),
+        review: config.review.clone(),
+        learning: config.learning.clone(),
+        metrics: config.metrics.clone(),
+        log: config.log.clone(),
     };
     let suffixes = std::fs::metadata(&config.trust.suffixes_from).and_then(|meta| meta.modified());
     let loaded = Loaded {
@@ -500,14 +499,7 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot, Loaded) {
         suffixes_written_at: suffixes.ok().and_then(|at| Timestamp::try_from(at).ok()),
         ..Loaded::at(now())
     };
-    let snapshot = Snapshot {
-        scorer: Scorer::new(config.trust.list, config.scoring),
-        suffixes: config.trust.suffixes,
-        policy: config.policy,
-        gate: config.gate,
-        help: config.help,
-    };
-    (fixed, snapshot, loaded)
+    (fixed, config.into_rules(), loaded)
 }
 
 fn report_recovery(log: &Logger, recovery: &Recovery) {

@@ -30,7 +30,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::fault;
+use crate::hexadecimal;
 use crate::octets::Octets;
+use crate::owner;
 
 pub use brought::Brought;
 pub use draft::Draft;
@@ -38,7 +40,6 @@ pub use envelope::{Envelope, HeldRecipient};
 pub use record::{Held, MessageKey, Record};
 
 use draft::TempFile;
-pub(crate) use record::hex;
 use record::{MAX_ENVELOPE, read_trailer};
 
 /// A temporary file this old belongs to no living session (an MTA gives the end of a message
@@ -195,8 +196,8 @@ impl Spool {
         let record = Record {
             message_id: octets("message-id"),
             subject: octets("subject"),
-            body_sha256: hex(&draft.body.clone().finalize()),
-            head_sha256: hex(&Sha256::digest(head)),
+            body_sha256: hexadecimal::encode(&draft.body.clone().finalize()),
+            head_sha256: hexadecimal::encode(&Sha256::digest(head)),
             envelope,
         };
         Complete {
@@ -327,7 +328,7 @@ fn read_message(path: &Path, key: &MessageKey) -> Result<StoredMessage, SpoolErr
     let mut hash = Sha256::new();
     io::copy(&mut (&mut file).take(held.size), &mut HashWriter(&mut hash)).map_err(io)?;
     hash.update(&json);
-    if hex(&hash.finalize()) != held.digest {
+    if hexadecimal::encode(&hash.finalize()) != held.digest {
         return Err(SpoolError::altered(path, "its checksum does not fit"));
     }
     file.rewind().map_err(io)?;
@@ -390,7 +391,7 @@ impl Complete {
         }
         let mut whole = draft.whole.clone();
         whole.update(&json);
-        let digest = hex(&whole.finalize());
+        let digest = hexadecimal::encode(&whole.finalize());
         let footer = format!(
             "\nstraymail-spool 1 {size:020} {:010} {digest}\n",
             json.len()
@@ -497,15 +498,9 @@ fn private_dir(dir: &Path) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// Gives `path` to the owner of `dir` when we are root: a file that root's command line made
-/// must stay readable for the daemon's user.
+/// Gives `path` to the owner of `dir` when we are root.
 fn inherit_owner(path: &Path, dir: &Path) -> Result<(), SpoolError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = fs::metadata(dir).map_err(|error| SpoolError::io("look at", dir, error))?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
-        .map_err(|error| SpoolError::io("give to its owner", path, error))
+    owner::inherit(path, dir).map_err(|error| SpoolError::io("give to its owner", path, error))
 }
 
 #[cfg(test)]

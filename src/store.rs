@@ -25,7 +25,7 @@ mod status;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +33,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use rustix::fs::FlockOperation;
+
+use crate::owner;
 
 pub use approval::{Approval, NewApproval, Origin};
 pub use audit::{AuditEvent, AuditFilter, AuditRecord, EventKind, Verified};
@@ -408,19 +410,17 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Gives `path` to the owner of its directory when we are root (SQLite itself does so for the
-/// `-wal` and `-shm` files): the daemon must be able to use what root's command line made.
+/// `-wal` and `-shm` files).
 fn inherit_owner(path: &Path) -> io::Result<()> {
-    let Some(dir) = path.parent() else {
-        return Ok(());
-    };
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = std::fs::metadata(dir)?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+    path.parent()
+        .map_or(Ok(()), |dir| owner::inherit(path, dir))
 }
 
-fn lock_file(dir: &Path) -> Result<File, StoreError> {
+/// Opens the file whose lock everybody who uses the database of `dir` holds.
+///
+/// # Errors
+/// The file system refused.
+pub(crate) fn lock_file(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("quarantine.lock");
     let io = |source| StoreError::Io {
         action: "open",

@@ -14,7 +14,7 @@ use crate::domain::Domain;
 use crate::logging::event;
 use crate::policy::{Action, Band, Mode, Role, Subject, Verdict};
 use crate::reply::Reply;
-use crate::score::{Assessment, Context, Finding, Scorer};
+use crate::score::{Assessment, Context, Finding};
 use crate::service::Snapshot;
 use crate::service::learning::Learning;
 use crate::service::quarantine::Quarantine;
@@ -112,20 +112,16 @@ impl Check {
         let learning = (asks && config.quarantine.dir.join("learn.key").exists())
             .then(|| learned(&config, now))
             .flatten();
-        let scorer = Scorer::new(config.trust.list, config.scoring);
-        let informed = (learning.as_ref())
-            .and_then(|learning| learning.inform(&scorer, &config.trust.suffixes));
-        let scorer = informed.unwrap_or(scorer);
+        let mut snapshot = config.into_rules();
+        if let Some(learning) = &learning
+            && let Some(scorer) = learning.inform(&snapshot.scorer, &snapshot.suffixes)
+        {
+            snapshot.scorer = scorer;
+        }
         let judge = Judge {
             check: self,
             learning,
-            snapshot: Snapshot {
-                scorer,
-                suffixes: config.trust.suffixes,
-                policy: config.policy,
-                gate: config.gate,
-                help: config.help,
-            },
+            snapshot,
             now,
         };
         match judge.all(BufWriter::new(io::stdout().lock())) {

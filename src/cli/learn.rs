@@ -16,7 +16,6 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::maillog::{MailLog, Tally};
-use crate::score::Scorer;
 use crate::service::Snapshot;
 use crate::service::learning::{Counted, Learning, LogLearner, New};
 use crate::service::passage::{Origin, Roles};
@@ -291,16 +290,10 @@ impl Learn {
 impl Site {
     fn open(config: Config, desk: &Desk<'_>) -> anyhow::Result<Site> {
         let roles = Roles::of(config.listeners.iter().map(|listener| listener.role));
-        let learning = Learning::open(Arc::clone(desk.quarantine), config.learning)
+        let learning = Learning::open(Arc::clone(desk.quarantine), config.learning.clone())
             .context("cannot open what was learned")?;
         Ok(Site {
-            snapshot: Snapshot {
-                scorer: Scorer::new(config.trust.list, config.scoring),
-                suffixes: config.trust.suffixes,
-                policy: config.policy,
-                gate: config.gate,
-                help: config.help,
-            },
+            snapshot: config.into_rules(),
             learning,
             roles,
         })

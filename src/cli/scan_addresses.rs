@@ -4,13 +4,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::address::{Address, Host};
 use crate::addressfile::{self, Kind, Stored, Tally};
 use crate::policy::{Band, Role, Subject};
-use crate::score::{Assessment, Context, Scorer};
+use crate::score::{Assessment, Context};
 use crate::service::Snapshot;
 use crate::session::Recipient;
 use crate::untrusted::{Untrusted, json_line};
@@ -31,28 +32,37 @@ pub(super) struct ScanAddresses {
     files: Vec<PathBuf>,
     /// What the files are [default: told by name and content]
     #[arg(long, value_enum)]
-    kind: Option<KindName>,
+    kind: Option<Kind>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KindName {
-    /// aliases(5)
-    Aliases,
-    /// virtual, canonical, generic, relocated and bcc maps
-    Map,
-    /// transport maps
-    Transport,
-    /// .forward files and members of lists
-    Forward,
-    /// vCards
-    Vcard,
-    /// LDIF
-    Ldif,
-    /// CSV and anything else: every address counts
-    Text,
+impl ValueEnum for Kind {
+    fn value_variants<'a>() -> &'a [Kind] {
+        &[
+            Kind::Aliases,
+            Kind::Map,
+            Kind::Transport,
+            Kind::Forward,
+            Kind::Vcard,
+            Kind::Ldif,
+            Kind::Text,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, what) = match self {
+            Kind::Aliases => ("aliases", "aliases(5)"),
+            Kind::Map => ("map", "virtual, canonical, generic, relocated and bcc maps"),
+            Kind::Transport => ("transport", "transport maps"),
+            Kind::Forward => ("forward", ".forward files and members of lists"),
+            Kind::Vcard => ("vcard", "vCards"),
+            Kind::Ldif => ("ldif", "LDIF"),
+            Kind::Text => ("text", "CSV and anything else: every address counts"),
+        };
+        Some(PossibleValue::new(name).help(what))
+    }
 }
 
 /// A stored address that looks wrong.
@@ -77,17 +87,11 @@ struct Wrong {
 impl ScanAddresses {
     pub(super) fn run(&self, path: Option<&Path>) -> Result<u8, Failure> {
         let config = load_config(path)?;
-        let snapshot = Snapshot {
-            scorer: Scorer::new(config.trust.list, config.scoring),
-            suffixes: config.trust.suffixes,
-            policy: config.policy,
-            gate: config.gate,
-            help: config.help,
-        };
+        let snapshot = config.into_rules();
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
         let mut wrong = Vec::new();
-        let tally = addressfile::read(&self.files, self.kind.map(Kind::from), |stored| {
+        let tally = addressfile::read(&self.files, self.kind, |stored| {
             wrong.extend(judge(&snapshot, stored, now));
         });
         for (path, why) in &tally.failed {
@@ -154,20 +158,6 @@ impl ScanAddresses {
             )?;
         }
         out.flush()
-    }
-}
-
-impl From<KindName> for Kind {
-    fn from(name: KindName) -> Kind {
-        match name {
-            KindName::Aliases => Kind::Aliases,
-            KindName::Map => Kind::Map,
-            KindName::Transport => Kind::Transport,
-            KindName::Forward => Kind::Forward,
-            KindName::Vcard => Kind::Vcard,
-            KindName::Ldif => Kind::Ldif,
-            KindName::Text => Kind::Text,
-        }
     }
 }
 

@@ -17,8 +17,6 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::logging::event;
 use crate::maillog::{self, Compression, LogFile, MailLog, Tally};
-use crate::score::Scorer;
-use crate::service::Snapshot;
 use crate::service::passage::Roles;
 use crate::service::scan::{self, Difference, Report, Scan};
 use crate::untrusted::{Untrusted, json_line};
@@ -274,14 +272,7 @@ impl Findings {
 /// Returns a replay under `config`.
 fn scan_of(config: Config, zone: TimeZone, now: Timestamp) -> Scan {
     let roles = Roles::of(config.listeners.iter().map(|listener| listener.role));
-    let snapshot = Snapshot {
-        scorer: Scorer::new(config.trust.list, config.scoring),
-        suffixes: config.trust.suffixes,
-        policy: config.policy,
-        gate: config.gate,
-        help: config.help,
-    };
-    Scan::new(snapshot, roles, zone, now)
+    Scan::new(config.into_rules(), roles, zone, now)
 }
 
 /// Returns a progress bar over so many bytes; on a terminal only.

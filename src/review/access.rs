@@ -11,6 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use crate::hexadecimal;
 use crate::service::account::AccountRole;
 use crate::untrusted::Untrusted;
 
@@ -186,7 +187,7 @@ impl Seal {
     /// Returns the field for whoever holds `holder`, which nobody else knows.
     pub(super) fn make(&self, holder: &str) -> String {
         let code = self.mac(holder).finalize().into_bytes();
-        code.iter().map(|octet| format!("{octet:02x}")).collect()
+        hexadecimal::encode(&code)
     }
 
     /// Returns whether the field is that of `holder`; compares in constant time.

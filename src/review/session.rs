@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::hexadecimal;
+
 /// A session ends after so long without a request.
 const IDLE: Duration = Duration::from_secs(60 * 60);
 /// A session ends after a working day in any case.
@@ -87,7 +89,7 @@ impl Session {
 pub(super) fn random_text() -> Result<String, getrandom::Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
-    Ok(random.iter().map(|octet| format!("{octet:02x}")).collect())
+    Ok(hexadecimal::encode(&random))
 }
 
 fn hash(cookie: &str) -> [u8; 32] {

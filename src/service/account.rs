@@ -6,9 +6,8 @@
 //! that vouches for it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use argon2::Argon2;
@@ -17,6 +16,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::key_file;
 use crate::untrusted::Untrusted;
 
 /// Shortest password accepted: long enough that ten guesses a quarter of an hour lead nowhere.
@@ -297,24 +297,7 @@ impl Accounts {
             let hash = account.hash.as_deref().unwrap_or("-");
             text.push_str(&format!("{} {} {hash}\n", account.name, account.role));
         }
-        let temp = self.path.with_extension("new");
-        let _ = fs::remove_file(&temp);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temp)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()?;
-                if rustix::process::geteuid().is_root() {
-                    let owner = dir.metadata()?;
-                    std::os::unix::fs::chown(&temp, Some(owner.uid()), Some(owner.gid()))?;
-                }
-                fs::rename(&temp, &self.path)?;
-                dir.sync_all()
-            })
-            .map_err(|error| self.io("write", error))
+        key_file::write(&self.path, &text, false).map_err(|error| self.io("write", error))
     }
 
     fn io(&self, action: &'static str, source: io::Error) -> AccountError {

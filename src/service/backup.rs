@@ -18,8 +18,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::quarantine::{BATCH, Quarantine, QuarantineError, Recovery};
 use crate::fault;
+use crate::hexadecimal;
+use crate::owner;
 use crate::spool::{self, Brought, MessageKey, SpoolError};
-use crate::store::{AuditEvent, Durability, EventKind, StoreError};
+use crate::store::{self, AuditEvent, Durability, EventKind, StoreError};
 
 /// Name of the list of checksums.
 const MANIFEST: &str = "MANIFEST";
@@ -476,16 +478,7 @@ fn occupants(dir: &Path) -> Result<Vec<String>, BackupError> {
 
 /// Makes sure that no other process uses the state directory, for as long as the file lives.
 fn alone(dir: &Path) -> Result<File, BackupError> {
-    let path = dir.join("quarantine.lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(io_error("open", &path))?;
-    own(&path, dir)?;
+    let file = store::lock_file(dir)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         BackupError::InUse {
             dir: dir.to_owned(),
@@ -508,12 +501,7 @@ fn place(source: &Path, target: &Path, dir: &Path) -> Result<(), BackupError> {
 
 /// Gives `path` to the owner of `dir` when we are root.
 fn own(path: &Path, dir: &Path) -> Result<(), BackupError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let error = || io_error("change the owner of", path);
-    let owner = fs::metadata(dir).map_err(error())?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).map_err(error())
+    owner::inherit(path, dir).map_err(io_error("change the owner of", path))
 }
 
 fn create_new(path: &Path) -> Result<File, BackupError> {
@@ -545,7 +533,7 @@ fn digest(file: &mut impl Read) -> io::Result<(String, u64)> {
         hash.update(part);
         octets += part.len() as u64;
     }
-    Ok((spool::hex(&hash.finalize()), octets))
+    Ok((hexadecimal::encode(&hash.finalize()), octets))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), BackupError> {

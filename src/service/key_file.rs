@@ -1,9 +1,13 @@
-//! Files that hold our secret keys: in the state directory, for us alone (mode 0600).
+//! Files that hold our secrets, keys and hashes of passwords: in the state directory, for us alone
+//! (mode 0600).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+
+pub(super) use crate::hexadecimal::{decode as unhex, encode as hex};
+use crate::owner;
 
 /// Writes the file whole or not at all. One that should be `new` and is there stays as it is.
 ///
@@ -21,7 +25,10 @@ pub(super) fn write(path: &Path, text: &str, new: bool) -> io::Result<()> {
             file.write_all(text.as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| like_directory(&temp))?;
+        .and_then(|()| {
+            path.parent()
+                .map_or(Ok(()), |dir| owner::inherit(&temp, dir))
+        })?;
     if new {
         // Unlike a rename, a link does not replace what another process made meanwhile.
         let linked = fs::hard_link(&temp, path);
@@ -39,17 +46,6 @@ pub(super) fn write(path: &Path, text: &str, new: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the file to the owner of its directory when we are root.
-fn like_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(dir) if rustix::process::geteuid().is_root() => {
-            let owner = fs::metadata(dir)?;
-            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Takes the rights of others away.
 ///
 /// # Errors
@@ -60,22 +56,4 @@ pub(super) fn keep_private(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     }
     Ok(())
-}
-
-/// Returns the octets in hexadecimal digits.
-pub(super) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// Returns the octets of exactly so many hexadecimal digits.
-pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut octets = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (octet, pair) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digits = std::str::from_utf8(pair).ok()?;
-        *octet = u8::from_str_radix(digits, 16).ok()?;
-    }
-    Some(octets)
 }

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::head::HeadScanner;
 use super::{Spool, SpoolError};
+use crate::hexadecimal;
 
 /// A message on its way into the spool. Dropping it leaves nothing behind.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl TempFile {
                 std::io::Error::other(error),
             )
         })?;
-        let mut name = super::hex(&random);
+        let mut name = hexadecimal::encode(&random);
         if !what.is_empty() {
             name = format!("{what}.{name}");
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Envelope, SpoolError};
+use crate::hexadecimal;
 use crate::octets::Octets;
 
 /// The last line of a spool file: name, version, two lengths, checksum, each of fixed width.
@@ -33,13 +34,13 @@ impl MessageKey {
 
     /// Reads 64 lower-case hexadecimal digits; `None` for anything else.
     pub fn from_hex(text: &str) -> Option<MessageKey> {
-        unhex(text).map(MessageKey)
+        hexadecimal::decode(text).map(MessageKey)
     }
 }
 
 impl fmt::Display for MessageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hexadecimal::encode(&self.0))
     }
 }
 
@@ -174,25 +175,9 @@ fn parse_footer(footer: &str) -> Option<(u64, u64, &str)> {
     let size = words.next()?.parse().ok()?;
     let json_length = words.next()?.parse().ok()?;
     let digest = words.next()?;
-    (words.next().is_none() && unhex::<32>(digest).is_some()).then_some((size, json_length, digest))
-}
-
-/// Returns octets as lower-case hexadecimal digits.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N
-        || !text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    {
-        return None;
-    }
-    let mut octets = [0; N];
-    for (octet, digits) in octets.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *octet = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(octets)
+    (words.next().is_none() && hexadecimal::decode::<32>(digest).is_some()).then_some((
+        size,
+        json_length,
+        digest,
+    ))
 }

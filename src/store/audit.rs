@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::entry::time;
 use super::id::EntryId;
 use super::{Ledger, StoreError};
+use crate::hexadecimal;
 use crate::octets::Octets;
 
 /// What the first row carries in place of the hash of a row before.
@@ -454,8 +455,5 @@ fn row_hash(previous: &str, seq: i64, at: i64, text: &str) -> String {
     hash.update(seq.to_be_bytes());
     hash.update(at.to_be_bytes());
     hash.update(text.as_bytes());
-    hash.finalize()
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect()
+    hexadecimal::encode(&hash.finalize())
 }

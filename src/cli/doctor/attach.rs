@@ -529,8 +529,8 @@ fn talk(postfix: &Postfix, logins: bool, report: &mut Report) {
     }
 }
 
-/// Reads a time of Postfix: `30s`, `5m`, or seconds.
-fn seconds(text: &str) -> Option<u64> {
+/// Reads a time of Postfix or of a milter of Sendmail: `30s`, `5m`, or seconds.
+pub(super) fn seconds(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.strip_prefix(digits)? {
         "" | "s" => 1,

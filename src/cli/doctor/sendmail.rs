@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::attach::{Door, same};
+use super::attach::{Door, same, seconds};
 use super::finding::{Finding, Report, Severity};
 use super::postfix::{Place, inet, real};
 
@@ -120,18 +120,6 @@ fn filter(text: &str) -> Option<Filter> {
         flags: option("f"),
         timeouts: timeouts.split(';').filter_map(timeout).collect(),
     })
-}
-
-/// Reads a time of Sendmail: `30s`, `5m`; a bare number of a milter is seconds.
-fn seconds(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.strip_prefix(digits)? {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Returns where a filter is.
