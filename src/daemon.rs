@@ -478,14 +478,14 @@ fn parts(config: Config, log: &Logger) -> (Fixed, Snapshot, Loaded) {
     }
     let fixed = Fixed {
         listeners: config.listeners.clone(),
-        limits: config.limits.clone(),
+        limits: config.limits,
         quarantine: config.quarantine.clone(),
         worker: config.worker.clone(),
         notice: config.notice.clone(),
         review: config.review.clone(),
         learning: config.learning.clone(),
         metrics: config.metrics.clone(),
-        log: config.log.clone(),
+        log: config.log,
     };
     let suffixes = std::fs::metadata(&config.trust.suffixes_from).and_then(|meta| meta.modified());
     let loaded = Loaded {
