@@ -119,3 +119,25 @@ fn recorded_sessions_of_postfix_are_answered_alike_on_every_adapter() -> Result<
         Ok(())
     })
 }
+
+#[test]
+fn what_was_written_down_is_read_as_it_was() {
+    let frame = |body: &[u8]| (From::Mta, [b"B", body].concat());
+    let line = b"a [long] \\ line\r\n".as_slice();
+    let transcript = vec![
+        frame(&[line.repeat(900), b"rest".to_vec()].concat()),
+        frame(
+            &[
+                b"rest\r\n".to_vec(),
+                line.repeat(7),
+                b"\n\n\n\n\0\xff".to_vec(),
+            ]
+            .concat(),
+        ),
+        (From::Filter, b"c".to_vec()),
+        frame(b""),
+    ];
+    let text = recorder::to_text(std::slice::from_ref(&transcript));
+    assert_eq!(recorder::from_text(&text).unwrap(), [transcript]);
+    assert!(text.len() < 200, "{text}");
+}

@@ -106,7 +106,7 @@ pub(crate) fn to_text(transcripts: &[Transcript]) -> String {
     for transcript in transcripts {
         for (who, frame) in transcript {
             let mark = if *who == From::Mta { '>' } else { '<' };
-            let _ = writeln!(text, "{mark} {}", frame.escape_ascii());
+            let _ = writeln!(text, "{mark} {}", escape(frame));
         }
         text.push('\n');
     }
@@ -133,8 +133,28 @@ pub(crate) fn from_text(text: &str) -> Result<Vec<Transcript>> {
         .collect()
 }
 
+/// Least equal lines in a row that are written once, as `\[times]line\[]`.
+const RUN: usize = 4;
+
+fn escape(frame: &[u8]) -> String {
+    let mut text = String::new();
+    let lines: Vec<&[u8]> = frame.split_inclusive(|byte| *byte == b'\n').collect();
+    for run in lines.chunk_by(|a, b| a == b) {
+        let line = run.first().map(|line| line.escape_ascii().to_string());
+        let line = line.unwrap_or_default();
+        if run.len() < RUN {
+            text.extend(std::iter::repeat_n(line, run.len()));
+        } else {
+            let _ = write!(text, "\\[{}]{line}\\[]", run.len());
+        }
+    }
+    text
+}
+
 fn unescape(text: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // Where a line begins that comes more than once, and how often.
+    let mut run = None;
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte != b'\\' {
@@ -142,6 +162,17 @@ fn unescape(text: &str) -> Result<Vec<u8>> {
             continue;
         }
         bytes.push(match rest.next().context("an escape without an end")? {
+            b'[' => {
+                let digits: Vec<u8> = rest.by_ref().take_while(|byte| *byte != b']').collect();
+                match run.take() {
+                    None => run = Some((bytes.len(), std::str::from_utf8(&digits)?.parse()?)),
+                    Some((start, times)) => {
+                        let line = bytes.split_off(start);
+                        bytes.extend(line.repeat(times));
+                    }
+                }
+                continue;
+            }
             b'n' => b'\n',
             b'r' => b'\r',
             b't' => b'\t',
