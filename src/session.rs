@@ -4,17 +4,21 @@
 //! far, and says at the end of the message what to ask of the MTA. It knows nothing of the
 //! milter library, so that two adapters can drive it and tests need no MTA.
 
+mod gate;
+mod message;
+mod recipient;
+
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
-use crate::address::{Address, Host};
-use crate::domain::Domain;
+use crate::address::Address;
 use crate::octets::Octets;
-use crate::policy::{Action, OnError, Role, Subject, Verdict};
+use crate::policy::{OnError, Role, Subject};
 use crate::public_suffix::PublicSuffixes;
-use crate::score::Assessment;
 use crate::untrusted::Untrusted;
+
+pub use gate::{Gate, Passage};
+pub use message::{Change, Message};
+pub use recipient::{Judged, Rcpt, Recipient};
 
 /// Most domains of earlier recipients that are remembered for judging a later one. A message
 /// to more is no conversation among people who know each other.
@@ -23,37 +27,6 @@ const MAX_COMPANIONS: usize = 20;
 /// Most recipients without evidence that are remembered for learning. A message to more is a
 /// mailing and says little about whom its sender knows.
 const MAX_CONTACTS: usize = 50;
-
-/// Which mail is ours to judge on a [`Role::Relay`] listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gate {
-    /// Mail of clients in these networks is ours.
-    pub networks: Vec<IpNet>,
-    /// Mail of authenticated clients is ours.
-    pub authenticated: bool,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Gate {
-            networks: (["127.0.0.0/8", "::1/128"].iter())
-                .filter_map(|net| net.parse().ok())
-                .collect(),
-            authenticated: true,
-        }
-    }
-}
-
-/// Why the recipients of a message are judged, or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Passage {
-    /// Mail of our own senders: judged.
-    Judged,
-    /// Mail of others: passes untouched.
-    Inbound,
-    /// The null sender: bounces and notices pass untouched (RFC 5321, 4.5.5).
-    NullSender,
-}
 
 /// The SMTP client, as the MTA describes it at CONNECT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,41 +52,6 @@ pub struct Mail<'a> {
     pub queue_id: Option<&'a [u8]>,
 }
 
-/// A RCPT command with the macros that belong to it. Every macro may be missing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Rcpt<'a> {
-    /// The path as received.
-    pub path: &'a [u8],
-    /// ESMTP parameters, `NOTIFY=NEVER`.
-    pub args: &'a [&'a [u8]],
-    /// `{rcpt_addr}`: the address as the MTA understood it.
-    pub rewritten: Option<&'a [u8]>,
-    /// `i`: queue id.
-    pub queue_id: Option<&'a [u8]>,
-}
-
-/// A recipient to be judged, in both spellings that the MTA gives.
-#[derive(Clone, Debug)]
-pub struct Recipient {
-    /// ESMTP parameters of the RCPT command.
-    pub args: Vec<Vec<u8>>,
-    /// The RCPT argument.
-    pub address: Address,
-    /// `{rcpt_addr}` where it holds an address.
-    pub rewritten: Option<Address>,
-}
-
-/// A recipient with what was found and decided.
-#[derive(Clone, Debug)]
-pub struct Judged {
-    /// Whom it is about.
-    pub recipient: Recipient,
-    /// What the worst of its readings resembles.
-    pub assessment: Assessment,
-    /// What is done about it.
-    pub verdict: Verdict,
-}
-
 /// What straymail answers to one milter event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -128,52 +66,6 @@ pub enum Answer {
     Discard,
 }
 
-/// A change asked of the MTA at the end of the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Remove this envelope recipient, spelled exactly so.
-    DeleteRecipient(Vec<u8>),
-    /// Add a header.
-    AddHeader {
-        /// Field name.
-        name: &'static str,
-        /// Field value, ASCII.
-        value: String,
-    },
-    /// Put the message into the MTA's own hold queue, for this reason.
-    Quarantine(String),
-}
-
-/// One message of a session.
-#[derive(Debug)]
-pub struct Message {
-    /// Envelope sender.
-    pub sender: Address,
-    /// ESMTP parameters of the MAIL command.
-    pub sender_args: Vec<Vec<u8>>,
-    /// SASL login as received, so that rules and replies can be compared with it; escaped only
-    /// where it is not UTF-8.
-    pub login: Option<String>,
-    /// Queue id, escaped; known late on Postfix.
-    pub queue_id: Option<String>,
-    /// Whether its recipients are judged.
-    pub passage: Passage,
-    /// Recipients with evidence that were not refused.
-    pub judged: Vec<Judged>,
-    /// How many recipients were let through: without evidence, or because of a fault.
-    pub clean: u64,
-    /// Their domains, as far as they are remembered.
-    pub companions: Vec<Domain>,
-    /// The first of them, in comparable form.
-    pub contacts: Vec<String>,
-    /// Those recipients themselves, for mail from sendmail(1) only; see [`Message::must_split`].
-    pub passed: Vec<Recipient>,
-    /// Role of the session.
-    pub role: Role,
-    /// Set when a fault of ours must decide about the whole message.
-    pub fault: Option<OnError>,
-}
-
 /// The session of one milter connection.
 #[derive(Debug)]
 pub struct Session {
@@ -181,74 +73,6 @@ pub struct Session {
     client: Client,
     mta_is_sendmail: bool,
     message: Option<Message>,
-}
-
-impl Gate {
-    /// Returns whether mail with this sender and origin is judged.
-    ///
-    /// Everything that comes by a submission or local listener is ours; on a relay listener,
-    /// where inbound mail passes too, the login or the client's network tells.
-    fn passage(&self, role: Role, sender: &Address, client: &Client, login: bool) -> Passage {
-        let inside = || {
-            (client.ip).is_some_and(|ip| {
-                // An IPv4 client of a dual-stack socket is still that IPv4 client.
-                let ip = ip.to_canonical();
-                self.networks.iter().any(|net| net.contains(&ip))
-            })
-        };
-        match role {
-            _ if sender.is_null() => Passage::NullSender,
-            Role::Submission | Role::Local => Passage::Judged,
-            Role::Relay if login && self.authenticated || inside() => Passage::Judged,
-            Role::Relay => Passage::Inbound,
-        }
-    }
-}
-
-impl Recipient {
-    /// Returns the recipient of a RCPT command.
-    pub fn parse(rcpt: Rcpt<'_>, suffixes: &PublicSuffixes) -> Recipient {
-        Recipient {
-            args: to_owned(rcpt.args),
-            address: Address::parse(rcpt.path, suffixes),
-            // For a recipient that the MTA refuses, `{rcpt_addr}` holds error text: take it
-            // only when it is an address. `{rcpt_mailer}` cannot tell, Postfix says `error`
-            // for valid virtual aliases as well.
-            rewritten: (rcpt.rewritten)
-                .map(|address| Address::parse(address, suffixes))
-                .filter(|a| matches!(a.host(), Host::Domain(_) | Host::Literal(_))),
-        }
-    }
-
-    /// Returns every place the mail may go to, by either spelling.
-    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
-        (self.address.hosts()).chain(self.rewritten.iter().flat_map(Address::hosts))
-    }
-
-    /// Returns the address the MTA delivers to, in comparable form.
-    pub fn canonical(&self) -> String {
-        self.rewritten.as_ref().unwrap_or(&self.address).canonical()
-    }
-
-    /// Returns the domain the MTA delivers to, if it is one.
-    pub fn domain(&self) -> Option<&Domain> {
-        match self.rewritten.as_ref().unwrap_or(&self.address).host() {
-            Host::Domain(domain) => Some(domain),
-            Host::Literal(_) | Host::Missing | Host::Invalid { .. } => None,
-        }
-    }
-
-    /// Returns the changes that remove this recipient, one for each of its spellings.
-    ///
-    /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
-    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes; and it gives no
-    /// error when nothing matched.
-    pub fn removals(&self) -> impl Iterator<Item = Change> {
-        let raw = self.address.path();
-        let rewritten = self.rewritten.as_ref().map(Address::path);
-        (std::iter::once(raw).chain(rewritten.filter(|path| *path != raw)))
-            .map(|path| Change::DeleteRecipient(path.to_vec()))
-    }
 }
 
 impl Session {
@@ -426,80 +250,6 @@ impl OnError {
     }
 }
 
-impl Message {
-    fn learn_queue_id(&mut self, queue_id: Option<&[u8]>) {
-        if let Some(id) = escaped(queue_id) {
-            self.queue_id = Some(id);
-        }
-    }
-
-    fn keep_passed(&mut self, recipient: Recipient) {
-        if self.role == Role::Local {
-            self.passed.push(recipient);
-        }
-    }
-
-    /// Returns whether the held recipients cannot be removed, so that straymail has to take
-    /// the whole message and send the others their copies itself.
-    ///
-    /// Of mail from sendmail(1), Postfix shows a milter the recipients as it has rewritten
-    /// them, but removes them only as they were given: `carl@army.ml.` or an address that
-    /// canonical_maps changed would stay, and leak.
-    pub fn must_split(&self) -> bool {
-        self.role == Role::Local && self.held().next().is_some() && !self.all_held()
-    }
-
-    /// Returns the recipients that may have the message, in comparable form, as far as they are
-    /// remembered.
-    pub fn accepted(&self) -> impl Iterator<Item = String> {
-        let judged = (self.judged.iter())
-            .filter(|judged| matches!(judged.verdict.action, Action::Accept | Action::Tag))
-            .map(|judged| judged.recipient.canonical());
-        self.contacts.iter().cloned().chain(judged)
-    }
-
-    /// Returns the recipients to keep in the quarantine.
-    pub fn held(&self) -> impl Iterator<Item = &Judged> {
-        (self.judged.iter()).filter(|judged| judged.verdict.action == Action::Hold)
-    }
-
-    /// Returns what to do about the whole message when holding its recipients failed: the
-    /// strictest wish of their rules.
-    pub fn on_hold_error(&self) -> OnError {
-        (self.held().map(|judged| judged.verdict.on_error))
-            .reduce(OnError::strictest)
-            .unwrap_or_default()
-    }
-
-    /// Returns whether nobody is left to deliver to once the held recipients are removed.
-    pub fn all_held(&self) -> bool {
-        self.clean == 0 && !self.judged.is_empty() && self.held().count() == self.judged.len()
-    }
-
-    /// Returns the changes to ask of the MTA after the held recipients are safely stored.
-    ///
-    /// No header names a held address: the other recipients must not learn of a Bcc.
-    pub fn changes(&self) -> Vec<Change> {
-        let mut changes: Vec<Change> = (self.held())
-            .flat_map(|judged| judged.recipient.removals())
-            .collect();
-        let with = |action| (self.judged.iter()).find(move |j| j.verdict.action == action);
-        if with(Action::Tag).is_some() {
-            changes.push(Change::AddHeader {
-                name: "X-Straymail",
-                value: "a recipient of this message resembles a trusted domain".into(),
-            });
-        }
-        if let Some(judged) = with(Action::HoldMessage) {
-            changes.push(Change::Quarantine(format!(
-                "straymail: {}",
-                judged.assessment.sentence()
-            )));
-        }
-        changes
-    }
-}
-
 fn to_owned(args: &[&[u8]]) -> Vec<Vec<u8>> {
     args.iter().map(|arg| arg.to_vec()).collect()
 }
@@ -518,7 +268,8 @@ fn escaped(macro_value: Option<&[u8]>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Band, Mode};
+    use crate::policy::{Action, Band, Mode, Verdict};
+    use crate::score::Assessment;
 
     fn suffixes() -> PublicSuffixes {
         PublicSuffixes::built_in()
