@@ -1,0 +1,132 @@
+//! Beyond the budget of notices: one digest, answered line by line.
+
+use super::*;
+
+/// Holds `count` messages whose senders are told of in one digest; returns their ids.
+fn digest_of(site: &Site, count: usize) -> Vec<EntryId> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let message = format!("Message-ID: <{number}@example.org>\r\n\r\n{number}");
+        ids.push(site.hold(message.as_bytes()));
+    }
+    ids.sort();
+    ids
+}
+
+fn with_budget(per_hour: u32) -> Site {
+    let budget = NoticeSettings {
+        per_hour,
+        ..notices()
+    };
+    site_with(WorkerSettings::default(), budget)
+}
+
+#[test]
+fn beyond_the_budget_one_digest_an_hour_tells_of_the_rest() {
+    let site = with_budget(2);
+    digest_of(&site, 5);
+    site.tick(60);
+    let subjects: Vec<String> = site.sink.deliveries().iter().map(subject).collect();
+    let single = "Not sent yet: your mail to carl@army.ml";
+    assert_eq!(subjects, [single, single, "Not sent yet: 3 of your mails"]);
+    for number in 5..9 {
+        site.hold(format!("Message-ID: <{number}@example.org>\r\n\r\n{number}").as_bytes());
+    }
+    // Neither a notice nor a digest within the hour, however often it is tried.
+    for second in [121, 800, 1800, 3500] {
+        site.tick(second);
+        assert_eq!(site.sink.deliveries().len(), 3);
+    }
+    site.tick(4160);
+    let subjects: Vec<String> = site.sink.deliveries()[3..].iter().map(subject).collect();
+    assert_eq!(subjects, [single, single, "Not sent yet: 2 of your mails"]);
+    site.tick(4161);
+    assert_eq!(site.sink.deliveries().len(), 6);
+}
+
+#[test]
+fn answer_to_a_digest_decides_line_by_line() {
+    let site = with_budget(0);
+    let ids = digest_of(&site, 4);
+    site.tick(60);
+    assert_eq!(site.sink.deliveries().len(), 1);
+    let text = format!(
+        "send {}\ncancel {}.\nCorrect {}\n\nsend all",
+        ids[0],
+        ids[1].as_str().to_lowercase(),
+        ids[2]
+    );
+    let taken = site.answer(&text, &anna(), 100).unwrap();
+    assert_eq!(taken, Taken::Decided(ids[..3].to_vec()));
+    site.tick(101);
+    let mut to: Vec<String> = site.delivered().into_iter().map(|(to, _)| to).collect();
+    to.sort();
+    assert_eq!(to, ["carl@army.mil", "carl@army.ml"]);
+    let states = ids.iter().map(|id| state(&site.quarantine, id, at(102)));
+    use EntryState::{Dropped, Held, Released};
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        [Released, Dropped, Released, Held]
+    );
+    // `all` is what is left.
+    let rest = site.answer("cancel all", &anna(), 103).unwrap();
+    assert_eq!(rest, Taken::Decided(ids[3..].to_vec()));
+    let late = site.answer("send all", &anna(), 104).unwrap_err();
+    assert!(matches!(late, NotTaken::NothingLeft), "{late}");
+}
+
+#[test]
+fn answer_to_a_digest_is_taken_whole_or_not_at_all() {
+    let site = with_budget(0);
+    let ids = digest_of(&site, 3);
+    site.tick(60);
+    site.quarantine.release(&ids[2], "admin", at(90)).unwrap();
+    // Held later, and in no digest yet.
+    let other = site.hold(b"Message-ID: <other@example.org>\r\n\r\nx");
+    let eve = Writer {
+        sender: "anna@example.org".to_owned(),
+        login: Some("eve".to_owned()),
+    };
+    for (text, writer, expected) in [
+        (
+            format!("send {}", ids[0]),
+            eve,
+            "only the sender of the held message can decide about it".to_owned(),
+        ),
+        (
+            "send".to_owned(),
+            anna(),
+            format!(
+                "this notice speaks of several messages; begin with a line for each, like \"send {}\", or with \"send all\"",
+                ids[0]
+            ),
+        ),
+        (
+            "Hello,\nsend all".to_owned(),
+            anna(),
+            format!(
+                "this notice speaks of several messages; begin with a line for each, like \"send {}\", or with \"send all\"",
+                ids[0]
+            ),
+        ),
+        (
+            format!("send {}\nsend {other}", ids[0]),
+            anna(),
+            format!("\"{other}\" is no message of this notice"),
+        ),
+        (
+            format!("send {}\nsend {}", ids[0], ids[2]),
+            anna(),
+            format!(
+                "the message to carl@army.ml was already decided: released at {:.0}",
+                at(90)
+            ),
+        ),
+    ] {
+        let error = site.answer(&text, &writer, 100).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
+    }
+    for id in &ids[..2] {
+        assert_eq!(state(&site.quarantine, id, at(101)), EntryState::Held);
+    }
+}
