@@ -65,5 +65,5 @@ package: ## a Debian package and an RPM, in target/
 	cargo deb --no-build --output target/
 	cargo generate-rpm --output target/
 
-package-test: ## install, upgrade, remove and purge the package in a throw-away Debian, with mail
+package-test: ## install, upgrade and remove both packages in a throw-away Debian, with mail
 	@packaging/test
