@@ -5,12 +5,15 @@
 mod held;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use held::{at, envelope, open};
 use straymail::octets::Octets;
 use straymail::score::{Assessment, Candidate, Edit, Finding};
 use straymail::service::decide::{Choice, Decision, Remember};
+use straymail::service::figures::Sources;
 use straymail::service::quarantine::Quarantine;
 use straymail::service::report::{DayFigures, Endings, Verdicts, Would};
 use straymail::store::{AuditEvent, Day, EntryId, EventKind};
@@ -185,6 +188,33 @@ fn every_verdict_and_every_decision_is_counted_once() {
         report.days,
         [day(0, 8, 7, 0), day(1, 5, 0, 3), day(2, 0, 0, 0)]
     );
+}
+
+#[test]
+fn the_confirm_rate_of_the_metrics_is_the_one_of_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = Arc::new(history(dir.path()));
+    let sources = Sources::new(Arc::clone(&quarantine), Duration::from_secs(1));
+    let shown = |second| {
+        let page = sources.page(at(second));
+        let value = |line: &str| line.strip_prefix("straymail_confirm_rate ")?.parse().ok();
+        page.lines().find_map(value)
+    };
+    // One of four confirmed; a week later one is left, which did not; then none at all.
+    let mut rates: Vec<Option<f64>> = Vec::new();
+    for second in [2 * DAY, 2 * DAY + 1, 8 * DAY, 9 * DAY] {
+        let report = quarantine.report(at(second - 7 * DAY), at(second)).unwrap();
+        let rate = report.confirm_rate.map(|rate| f64::from(rate) / 100.0);
+        assert_eq!(shown(second), rate, "{second}");
+        rates.push(rate);
+    }
+    assert_eq!(rates, [Some(0.25), Some(0.25), Some(0.0), None]);
+    // What is decided between two looks is counted, too.
+    let id = hold(&quarantine, 9, 9 * DAY);
+    quarantine
+        .decide(&id, &Decision::SEND, "sender anna@example.org", at(9 * DAY))
+        .unwrap();
+    assert_eq!(shown(9 * DAY + 1), Some(1.0));
 }
 
 #[test]

@@ -9,15 +9,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::quarantine::Quarantine;
+use super::report::{Ending, Endings};
 use crate::metrics::{Exposition, Figures, Kind, Sample, Times};
-use crate::store::{Counts, EntryState, EventKind, EventTally, StoreError};
+use crate::store::{AuditRecord, Counts, EntryState, EventKind, EventTally, StoreError};
+
+/// The time that the confirm rate is of, as in `straymail report`: few decide on one day.
+const LATELY: Duration = Duration::from_secs(7 * 86_400);
 
 /// Everything the page is made from.
 #[derive(Debug)]
 pub struct Sources {
     quarantine: Arc<Quarantine>,
     keep_for: Duration,
-    events: Mutex<EventTally>,
+    read: Mutex<Read>,
+}
+
+/// What was read of the audit record, and so is not read again.
+#[derive(Debug, Default)]
+struct Read {
+    events: EventTally,
+    lately: Vec<(Timestamp, Ending)>,
 }
 
 /// What is in the store now.
@@ -25,6 +36,7 @@ pub struct Sources {
 struct Stored {
     counts: Counts,
     events: EventTally,
+    confirm_rate: Option<u8>,
     octets: u64,
     overdue: u64,
 }
@@ -35,7 +47,7 @@ impl Sources {
         Sources {
             quarantine,
             keep_for,
-            events: Mutex::default(),
+            read: Mutex::default(),
         }
     }
 
@@ -107,15 +119,37 @@ impl Sources {
 
     fn stored(&self, now: Timestamp) -> Result<Stored, StoreError> {
         self.quarantine.store.read(|ledger| {
-            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.count_events(&mut events)?;
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            let lately = now.saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
+            let decided = ledger.decided_after(read.events.last, lately)?;
+            ledger.count_events(&mut read.events)?;
+            read.decided(decided, lately);
             Ok(Stored {
                 counts: ledger.counts()?,
-                events: events.clone(),
+                events: read.events.clone(),
+                confirm_rate: read.confirm_rate(),
                 octets: ledger.waiting_octets()?,
                 overdue: ledger.overdue_count(self.keep_for, now)?,
             })
         })
+    }
+}
+
+impl Read {
+    /// Adds what was decided since, and forgets what was decided before `lately`.
+    fn decided(&mut self, records: Vec<AuditRecord>, lately: Timestamp) {
+        self.lately.retain(|(at, _)| *at >= lately);
+        self.lately.extend(
+            (records.iter()).filter_map(|record| Some((record.at, Ending::of(&record.event)?))),
+        );
+    }
+
+    fn confirm_rate(&self) -> Option<u8> {
+        let mut endings = Endings::default();
+        for (_, ending) in &self.lately {
+            endings.count(*ending);
+        }
+        endings.confirm_rate()
     }
 }
 
@@ -238,6 +272,7 @@ fn in_store(page: &mut Exposition, stored: &Stored) {
     let Stored {
         counts,
         events,
+        confirm_rate,
         octets,
         overdue,
     } = stored;
@@ -316,6 +351,12 @@ fn in_store(page: &mut Exposition, stored: &Stored) {
             ("expired", of("expired", "")),
         ]
         .map(|(decision, count)| Sample::of("decision", decision, count)),
+    );
+    page.family(
+        "straymail_confirm_rate",
+        Kind::Gauge,
+        "Share of what senders decided in the last 7 days that they confirmed, from 0 to 1: false alarms by their word; none when nothing was decided.",
+        confirm_rate.map(|hundredths| Sample::plain(f64::from(hundredths) / 100.0)),
     );
     page.family(
         "straymail_notices_total",

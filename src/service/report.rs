@@ -220,7 +220,7 @@ impl Would {
 
 /// How one entry ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     Confirmed,
     Corrected,
     Cancelled,
@@ -234,7 +234,7 @@ impl Ending {
     ///
     /// What a sender decides is recorded when they decide; that the worker then carries it out
     /// is recorded as well and not counted again.
-    fn of(event: &AuditEvent) -> Option<Ending> {
+    pub(super) fn of(event: &AuditEvent) -> Option<Ending> {
         let by_sender = event.actor.starts_with("sender ");
         let detail = event.detail.as_deref().unwrap_or_default();
         match event.kind {
@@ -269,7 +269,7 @@ impl Ending {
 }
 
 impl Endings {
-    fn count(&mut self, ending: Ending) {
+    pub(super) fn count(&mut self, ending: Ending) {
         *match ending {
             Ending::Confirmed => &mut self.confirmed,
             Ending::Corrected => &mut self.corrected,

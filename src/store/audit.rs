@@ -322,6 +322,26 @@ impl Ledger<'_> {
         Ok(())
     }
 
+    /// Returns what senders decided at `since` or later, of the rows after `after`, oldest first.
+    pub fn decided_after(
+        &self,
+        after: i64,
+        since: Timestamp,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT seq, at, event, previous, hash FROM audit
+                 WHERE seq > ?1 AND at >= ?2 AND kind = 'decided' ORDER BY seq",
+            )
+            .map_err(error)?;
+        let rows = statement
+            .query_map(params![after, since.as_millisecond()], read_raw)
+            .map_err(error)?;
+        rows.map(|raw| raw.map_err(error)?.record()).collect()
+    }
+
     /// Returns the rows that fit, oldest first.
     pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
         let error = |error| self.error(error);
