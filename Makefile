@@ -37,6 +37,7 @@ lint:
 	    else echo "skipped: cargo fmt is not installed (rustup component add rustfmt)"; fi
 	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --all-targets --features $(EXTRA) -- -D warnings; \
 	    else echo "skipped: cargo clippy is not installed (rustup component add clippy)"; fi
+	cargo check --quiet --locked --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target --bins
 
 quality: ## recall, false alarms and suggestions on a folder of labelled cases (DATA=path)
 	@test -n "$(DATA)" || { echo "say which folder: make quality DATA=path" >&2; exit 64; }

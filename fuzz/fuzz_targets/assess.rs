@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use straymail::domain::Domain;
-use straymail::public_suffix::PublicSuffixes;
-use straymail::score::{Assessment, Context, Finding, ScoreSettings, Scorer};
-use straymail::trusted::{Preset, TrustedList};
+use straymail_fuzz::domain::Domain;
+use straymail_fuzz::public_suffix::PublicSuffixes;
+use straymail_fuzz::score::{Assessment, Context, Finding, ScoreSettings, Scorer};
+use straymail_fuzz::trusted::{Preset, TrustedList};
 
 static SUFFIXES: LazyLock<PublicSuffixes> = LazyLock::new(PublicSuffixes::built_in);
 static SCORER: LazyLock<Scorer> = LazyLock::new(|| {

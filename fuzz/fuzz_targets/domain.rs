@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use straymail::domain::Domain;
-use straymail::public_suffix::PublicSuffixes;
+use straymail_fuzz::domain::Domain;
+use straymail_fuzz::public_suffix::PublicSuffixes;
 
 static SUFFIXES: LazyLock<PublicSuffixes> = LazyLock::new(PublicSuffixes::built_in);
 

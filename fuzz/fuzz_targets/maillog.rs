@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
-use straymail::maillog::MailLog;
+use straymail_fuzz::maillog::MailLog;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut log = MailLog::new(TimeZone::UTC, Timestamp::from_second(1_795_600_000).unwrap());
