@@ -8,6 +8,7 @@
 //! beginning is counted in [`Tally`] and passed over.
 
 mod line;
+mod login;
 mod postfix;
 mod queue;
 mod record;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use line::Line;
+use login::Logins;
 use queue::{Entry, Queue, Slot};
 use record::Record;
 use timestamp::Clock;
@@ -103,7 +105,8 @@ pub struct Tally {
     pub deliveries: u64,
     /// Deliveries to a filter of this host whose next hop is in the log as well: not told.
     pub inner_hops: u64,
-    /// Deliveries whose sender is not in the log: its line was before the beginning.
+    /// Deliveries whose sender is not in the log: its line was before the beginning. And refused
+    /// recipients whose sender is behind the end: not told.
     pub without_sender: u64,
     /// Recipients that Sendmail abridged with `...`: not told.
     pub abridged: u64,
@@ -134,6 +137,7 @@ pub struct Sample {
 pub struct MailLog {
     clock: Clock,
     queue: Queue,
+    logins: Logins,
     tally: Tally,
     log: String,
     line: u64,
@@ -150,6 +154,7 @@ impl MailLog {
             clock: Clock::new(zone, now),
             now: now.as_second(),
             queue: Queue::new(),
+            logins: Logins::default(),
             tally: Tally::default(),
             log: String::new(),
             line: 0,
@@ -259,6 +264,9 @@ impl MailLog {
     pub fn tally(&self) -> Tally {
         Tally {
             forgotten_messages: self.queue.evicted,
+            without_sender: self.tally.without_sender
+                + self.queue.unheard
+                + self.queue.waiting as u64,
             ..self.tally.clone()
         }
     }
@@ -328,6 +336,7 @@ impl MailLog {
                 recipients,
                 message_id,
                 entrance,
+                login_at,
             } => {
                 let slot = self.slot(line, instance, id);
                 if let Some(entry) = self.queue.entry(slot) {
@@ -341,7 +350,25 @@ impl MailLog {
                 if let Some(message_id) = message_id {
                     self.queue.set_message_id(slot, message_id);
                 }
+                if let Some(process) = login_at
+                    && let Some((_, ip)) = entrance
+                    && let process = self.queue.process(line.host, process)
+                    && let Some(login) = self.logins.of(process, ip)
+                    && let Some(entry) = self.queue.entry(slot)
+                    && entry.login().is_none()
+                {
+                    entry.set_login(login);
+                }
                 self.queue.inherit(slot);
+                for (time, recipient) in self.queue.waited(slot) {
+                    self.refuse(Some(slot), time, &Refusal::of(id, &recipient), sink);
+                }
+            }
+            Record::Login { ip, login } => {
+                if let Some(process) = sendmail::number(line.process) {
+                    let process = self.queue.process(line.host, process);
+                    self.logins.add(process, ip, login);
+                }
             }
             Record::To {
                 id,
@@ -387,36 +414,34 @@ impl MailLog {
                 sender,
                 recipient,
             } => {
-                // Without a message of its own a refusal leaves no trace in the queue.
-                let slot = id.and_then(|id| {
-                    let key = self.queue.key(line.host, instance, id);
-                    self.queue.find(key, id)
-                });
-                let entry = slot
-                    .and_then(|slot| self.queue.entry(slot))
-                    .map(|entry| &*entry);
-                let sender = sender.or(entry.and_then(Entry::sender));
-                self.tally.deliveries += 1;
-                sink(&Delivery {
-                    time: line.time,
-                    queue_id: id.unwrap_or_default(),
-                    message: entry.map_or(0, |entry| entry.number),
+                let refusal = Refusal {
+                    id: id.unwrap_or_default(),
+                    entrance,
+                    ip,
+                    login,
                     sender,
                     recipient,
-                    original: None,
-                    relay: b"",
-                    destination: Destination::Nobody,
-                    outcome: Outcome::Refused,
-                    entrance: entry
-                        .map(|entry| entry.entrance)
-                        .filter(|known| *known != Entrance::Unknown)
-                        .unwrap_or(entrance),
-                    client: ip.or(entry.and_then(|entry| entry.ip)),
-                    login: login.or(entry.and_then(Entry::login)),
-                    first: true,
-                    first_original: true,
-                    first_of_message: false,
-                });
+                };
+                let slot = match (id, sender) {
+                    // Sendmail tells the sender at the end of the transaction.
+                    (Some(id), None) => {
+                        let slot = self.slot(line, instance, id);
+                        let entry = self.queue.entry(slot);
+                        if entry.is_some_and(|entry| entry.sender().is_none())
+                            && self.queue.wait(slot, line.time, recipient)
+                        {
+                            return;
+                        }
+                        Some(slot)
+                    }
+                    // Without a message of its own a refusal leaves no trace in the queue.
+                    (Some(id), Some(_)) => {
+                        let key = self.queue.key(line.host, instance, id);
+                        self.queue.find(key, id)
+                    }
+                    (None, _) => None,
+                };
+                self.refuse(slot, line.time, &refusal, sink);
             }
             Record::Removed { id } => {
                 let key = self.queue.key(line.host, instance, id);
@@ -430,6 +455,40 @@ impl MailLog {
     fn slot(&mut self, line: &Line<'_>, instance: &[u8], id: &[u8]) -> Slot {
         let key = self.queue.key(line.host, instance, id);
         self.queue.find_or_add(key, id, line.time)
+    }
+
+    fn refuse(
+        &mut self,
+        slot: Option<Slot>,
+        time: i64,
+        refusal: &Refusal<'_>,
+        sink: &mut impl FnMut(&Delivery<'_>),
+    ) {
+        let entry = slot.and_then(|slot| self.queue.entry(slot));
+        let entry = entry.map(|entry| &*entry);
+        let sender = refusal.sender.or(entry.and_then(Entry::sender));
+        self.tally.deliveries += 1;
+        self.tally.without_sender += u64::from(sender.is_none());
+        sink(&Delivery {
+            time,
+            queue_id: refusal.id,
+            message: entry.map_or(0, |entry| entry.number),
+            sender,
+            recipient: refusal.recipient,
+            original: None,
+            relay: b"",
+            destination: Destination::Nobody,
+            outcome: Outcome::Refused,
+            entrance: entry
+                .map(|entry| entry.entrance)
+                .filter(|known| *known != Entrance::Unknown)
+                .unwrap_or(refusal.entrance),
+            client: refusal.ip.or(entry.and_then(|entry| entry.ip)),
+            login: refusal.login.or(entry.and_then(Entry::login)),
+            first: true,
+            first_original: true,
+            first_of_message: false,
+        });
     }
 
     fn deliver(
@@ -478,6 +537,30 @@ impl MailLog {
             first_original,
             first_of_message,
         });
+    }
+}
+
+/// What a line about a refused recipient told.
+struct Refusal<'l> {
+    id: &'l [u8],
+    entrance: Entrance,
+    ip: Option<IpAddr>,
+    login: Option<&'l [u8]>,
+    sender: Option<&'l [u8]>,
+    recipient: &'l [u8],
+}
+
+impl<'l> Refusal<'l> {
+    /// Returns a refusal of which the message knows the rest.
+    fn of(id: &'l [u8], recipient: &'l [u8]) -> Refusal<'l> {
+        Refusal {
+            id,
+            entrance: Entrance::Unknown,
+            ip: None,
+            login: None,
+            sender: None,
+            recipient,
+        }
     }
 }
 

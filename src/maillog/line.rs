@@ -10,6 +10,8 @@ pub(crate) struct Line<'l> {
     pub(crate) host: &'l [u8],
     /// The program, without its process id: `postfix/smtpd`.
     pub(crate) tag: &'l [u8],
+    /// Begins with the process id; empty when there is none.
+    pub(crate) process: &'l [u8],
     pub(crate) body: &'l [u8],
 }
 
@@ -23,38 +25,41 @@ impl<'l> Line<'l> {
             rfc5424,
         } = clock.read(text)?;
         let (host, rest) = cut(rest, b' ')?;
-        let (tag, body) = if rfc5424 {
+        let (tag, process, body) = if rfc5424 {
             structured(rest)?
         } else {
             let colon = memchr::memchr(b':', rest)?;
             let (tag, body) = rest.split_at_checked(colon)?;
             // `postfix/smtpd[123]`; a tag holds no space.
-            let tag =
-                memchr::memchr2(b'[', b' ', tag).map_or(tag, |end| tag.get(..end).unwrap_or(tag));
+            let (tag, process) = memchr::memchr2(b'[', b' ', tag)
+                .and_then(|end| Some((tag.get(..end)?, tag.get(end + 1..)?)))
+                .unwrap_or((tag, b""));
             let body = body.get(1..)?;
-            (tag, body.strip_prefix(b" ").unwrap_or(body))
+            (tag, process, body.strip_prefix(b" ").unwrap_or(body))
         };
         Some(Line {
             time,
             host,
             tag,
+            process,
             body,
         })
     }
 }
 
-/// The rest of an RFC 5424 line behind the host: program, process id, message id, structured
-/// data, message.
-fn structured(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Returns program, process id and message of the rest of an RFC 5424 line behind the host:
+/// program, process id, message id, structured data, message.
+fn structured(rest: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (tag, rest) = cut(rest, b' ')?;
-    let (_process, rest) = cut(rest, b' ')?;
+    let (process, rest) = cut(rest, b' ')?;
     let (_id, rest) = cut(rest, b' ')?;
     let body = match rest.strip_prefix(b"-") {
         Some(rest) => rest,
         None => behind_data(rest)?,
     };
     let body = body.strip_prefix(b" ").unwrap_or(body);
-    Some((tag, body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)))
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    Some((tag, process, body))
 }
 
 /// Returns what follows `[id a="b"][id2 …]` (RFC 5424, 6.3: `"`, `\` and `]` are escaped in

@@ -211,6 +211,7 @@ fn qmgr<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
         recipients,
         message_id: None,
         entrance: None,
+        login_at: None,
     }
 }
 

@@ -22,6 +22,9 @@ const KEPT_DONE: u64 = 600;
 const MOST: usize = 262_144;
 /// Most recipients of one message that are remembered as tried before.
 const MOST_TRIED: usize = 65_536;
+/// Most refused recipients that wait for the line with their sender, which comes at the end of
+/// the transaction: a thousand clients with a hundred each.
+const MOST_REFUSED: usize = 100_000;
 
 /// Where a message is kept; valid until the next message is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub(crate) struct Entry {
     /// Whether a delivery of it was told.
     pub(crate) told: bool,
     touched: i64,
+    /// When which recipients were refused, until the sender is known.
+    refused: Vec<(i64, Box<[u8]>)>,
     /// Recipients told of before, and original recipients, as hashes.
     tried: Vec<u64>,
     originals: Vec<u64>,
@@ -90,6 +95,7 @@ impl Entry {
         self.id.clear();
         self.spare.extend(self.sender.take());
         self.spare.extend(self.login.take());
+        self.refused = Vec::new();
         self.tried.clear();
         self.tried.shrink_to(16);
         self.originals.clear();
@@ -131,6 +137,10 @@ pub(crate) struct Queue {
     recent: Option<[i64; 3]>,
     /// Messages forgotten for want of room.
     pub(crate) evicted: u64,
+    /// Refused recipients that wait for their sender.
+    pub(crate) waiting: usize,
+    /// Refused recipients whose sender never came.
+    pub(crate) unheard: u64,
 }
 
 impl Queue {
@@ -145,6 +155,8 @@ impl Queue {
             since_sweep: 0,
             recent: None,
             evicted: 0,
+            waiting: 0,
+            unheard: 0,
         }
     }
 
@@ -156,6 +168,11 @@ impl Queue {
     /// Returns the key of a queue id of this host and instance.
     pub(crate) fn key(&self, host: &[u8], instance: &[u8], id: &[u8]) -> u64 {
         self.hasher.hash_one((host, instance, id))
+    }
+
+    /// Returns the hash that names a process of this host.
+    pub(crate) fn process(&self, host: &[u8], process: u32) -> u64 {
+        self.hasher.hash_one((host, process))
     }
 
     pub(crate) fn find(&self, key: u64, id: &[u8]) -> Option<Slot> {
@@ -209,6 +226,26 @@ impl Queue {
         let [_, b, c] = self.recent.unwrap_or([time; 3]);
         self.recent = Some([b, c, time]);
         b.min(c).max(b.max(c).min(time))
+    }
+
+    /// Lets a refused recipient wait for the line with its sender; `false` when there is no room.
+    pub(crate) fn wait(&mut self, slot: Slot, time: i64, recipient: &[u8]) -> bool {
+        let room = self.waiting < MOST_REFUSED;
+        if let Some(entry) = self.entries.get_mut(slot.0 as usize).filter(|_| room) {
+            entry.refused.push((time, recipient.into()));
+            self.waiting += 1;
+        }
+        room
+    }
+
+    /// Returns the refused recipients that waited for the sender.
+    pub(crate) fn waited(&mut self, slot: Slot) -> Vec<(i64, Box<[u8]>)> {
+        let refused = self
+            .entry(slot)
+            .map(|entry| std::mem::take(&mut entry.refused));
+        let refused = refused.unwrap_or_default();
+        self.waiting -= refused.len();
+        refused
     }
 
     /// Notes the Message-ID of a message and joins it with an earlier hop of the same one.
@@ -270,6 +307,8 @@ impl Queue {
             return;
         };
         let (hash, message_id) = (entry.hash, entry.message_id);
+        self.waiting -= entry.refused.len();
+        self.unheard += entry.refused.len() as u64;
         entry.clear();
         if let Ok(found) = self.index.find_entry(hash, |other| *other == slot.0) {
             found.remove();

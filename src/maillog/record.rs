@@ -73,7 +73,11 @@ pub(crate) enum Record<'l> {
         message_id: Option<&'l [u8]>,
         /// Where it came from, when the same line says so.
         entrance: Option<(Entrance, Option<IpAddr>)>,
+        /// The process that took it in from a client that had logged in.
+        login_at: Option<u32>,
     },
+    /// Somebody logged in and has sent no message yet.
+    Login { ip: Option<IpAddr>, login: &'l [u8] },
     /// What became of recipients.
     To {
         id: &'l [u8],
@@ -86,7 +90,8 @@ pub(crate) enum Record<'l> {
     },
     /// A recipient was refused at RCPT.
     Refused {
-        /// `None` before the message has a queue id.
+        /// `None` before the message has a queue id. Sendmail tells the sender later, with the
+        /// same id.
         id: Option<&'l [u8]>,
         entrance: Entrance,
         ip: Option<IpAddr>,

@@ -14,7 +14,7 @@ pub(crate) fn is_program(tag: &[u8]) -> bool {
 /// Returns what a line says.
 pub(crate) fn parse(body: &[u8]) -> Record<'_> {
     let Some((id, rest)) = with_id(body) else {
-        return Record::Nothing;
+        return login(body).unwrap_or(Record::Nothing);
     };
     let record = if let Some(rest) = rest.strip_prefix(b"from=") {
         from(id, rest)
@@ -27,7 +27,7 @@ pub(crate) fn parse(body: &[u8]) -> Record<'_> {
     } else if let Some(rest) = rest.strip_prefix(b"ruleset=check_rcpt, arg1=") {
         ruleset(id, rest)
     } else {
-        Some(Record::Nothing)
+        Some(notice(rest).unwrap_or(Record::Nothing))
     };
     record.unwrap_or(Record::Truncated)
 }
@@ -83,12 +83,17 @@ fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
         .and_then(|digits| std::str::from_utf8(digits).ok())
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
+    // RFC 3848: `ESMTPA` and `ESMTPSA` are those with a login.
+    let login_at = field(rest, b"proto=")
+        .filter(|protocol| protocol.ends_with(b"A"))
+        .and_then(|_| number(id.get(8..)?));
     Some(Record::From {
         id,
         sender,
         recipients,
         message_id: field(rest, b"msgid="),
         entrance: Some((entrance, ip(relay))),
+        login_at,
     })
 }
 
@@ -173,7 +178,37 @@ pub(crate) fn addresses(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// `AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0`.
+/// `4APDc7lm012346: DSN: User unknown`, behind the queue id of the message it is about: a notice to
+/// its sender. No other line says that its own sender is the null one.
+fn notice(rest: &[u8]) -> Option<Record<'_>> {
+    let (id, _) = with_id(rest)?;
+    Some(Record::From {
+        id,
+        sender: b"",
+        recipients: 1,
+        message_id: None,
+        entrance: Some((Entrance::Local, None)),
+        login_at: None,
+    })
+}
+
+/// Returns the number that `text` begins with.
+pub(crate) fn number(text: &[u8]) -> Option<u32> {
+    let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(text.get(..end)?).ok()?.parse().ok()
+}
+
+/// `AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0`, as 8.17 writes it: before
+/// the first message there is no queue id.
+fn login(body: &[u8]) -> Option<Record<'_>> {
+    let rest = body.strip_prefix(b"AUTH=server, ")?;
+    Some(Record::Login {
+        ip: field(rest, b"relay=").and_then(ip),
+        login: field(rest, b"authid=")?,
+    })
+}
+
+/// The same behind a queue id, from the second message of a connection on.
 fn authenticated<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
     Record::Client {
         id,
@@ -233,6 +268,7 @@ mod tests {
                 recipients: 2,
                 message_id: Some(b"<1@example.org>"),
                 entrance: Some((Entrance::Submission, "192.0.2.9".parse().ok())),
+                login_at: Some(12345),
             }
         );
         assert_eq!(
@@ -245,6 +281,7 @@ mod tests {
                 recipients: 1,
                 message_id: Some(b"<1@example.org>"),
                 entrance: Some((Entrance::Local, None)),
+                login_at: None,
             }
         );
     }
@@ -327,12 +364,34 @@ mod tests {
                 login: Some(b"anna"),
             }
         );
+        assert_eq!(
+            read("AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0"),
+            Record::Login {
+                ip: "192.0.2.9".parse().ok(),
+                login: b"anna",
+            }
+        );
         for body in [
             "4APDc7lq012345: Milter: to=<carl@army.ml>, reject=550 5.7.1 <carl@army.ml> not sent",
             "4APDc7lq012345: ruleset=check_rcpt, arg1=<carl@army.ml>, relay=pc, reject=550 5.7.1 no",
         ] {
             assert_eq!(read(body), refused(ID, None, b"carl@army.ml"), "{body}");
         }
+    }
+
+    #[test]
+    fn a_notice_has_the_null_sender() {
+        assert_eq!(
+            read("4APDc7lq012345: 4APDc7lm012346: DSN: User unknown"),
+            Record::From {
+                id: b"4APDc7lm012346",
+                sender: b"",
+                recipients: 1,
+                message_id: None,
+                entrance: Some((Entrance::Local, None)),
+                login_at: None,
+            }
+        );
     }
 
     #[test]

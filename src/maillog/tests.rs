@@ -126,6 +126,46 @@ Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: to=<verylong...name@army.ml>, dela
     assert_eq!((tally.inner_hops, tally.abridged), (2, 1));
 }
 
+/// As 8.17 writes it through syslog(3): the login before there is a queue id, refusals before the
+/// sender.
+#[test]
+fn sendmail_tells_logins_by_process_and_senders_last() {
+    let text = "\
+Nov 25 10:00:00 mx sm-mta[280]: AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0
+Nov 25 10:00:00 mx sm-mta[280]: 4APA00aa000280: Milter: to=<hugo@hosp1tal.org>, reject=550 5.7.1 not sent
+Nov 25 10:00:00 mx sm-mta[280]: 4APA00aa000280: from=<anna@example.org>, size=20, class=0, nrcpts=1, msgid=<1@mx>, proto=ESMTPSA, daemon=MTA, relay=pc [192.0.2.9]
+Nov 25 10:00:01 mx sm-mta[281]: 4APA00aa000280: to=<ida@navy.mil>, delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=30020, relay=mx.mil. [192.0.2.7], dsn=2.0.0, stat=Sent (ok)
+Nov 25 10:00:02 mx sm-mta[280]: 4APA00ab000280: ruleset=check_rcpt, arg1=<carl@army.ml>, relay=pc [192.0.2.9], reject=550 5.7.1 no
+Nov 25 10:00:02 mx sm-mta[280]: 4APA00ab000280: from=<anna@example.org>, size=0, class=0, nrcpts=0, proto=ESMTPSA, daemon=MTA, relay=pc [192.0.2.9]
+Nov 25 10:00:03 mx sm-mta[280]: 4APA00ac000280: from=<other@example.org>, size=20, class=0, nrcpts=1, msgid=<2@mx>, proto=ESMTPSA, daemon=MTA, relay=pc [192.0.2.10]
+Nov 25 10:00:03 mx sm-mta[282]: 4APA00ac000280: to=<ida@navy.mil>, delay=00:00:00, xdelay=00:00:00, mailer=esmtp, pri=30020, relay=mx.mil. [192.0.2.7], dsn=2.0.0, stat=Sent (ok)
+Nov 25 10:00:04 mx sm-mta[290]: 4APA00ad000290: Milter: to=<hugo@hosp1tal.org>, reject=550 5.7.1 not sent
+";
+    let (lines, tally) = told(text.as_bytes());
+    assert_eq!(
+        lines,
+        [
+            "anna@example.org > hugo@hosp1tal.org Refused Nobody Smtp 192.0.2.9 login anna",
+            "anna@example.org > ida@navy.mil Sent Outside Smtp 192.0.2.9 login anna",
+            "anna@example.org > carl@army.ml Refused Nobody Smtp 192.0.2.9 login anna",
+            // The same process number, but somebody else.
+            "other@example.org > ida@navy.mil Sent Outside Smtp 192.0.2.10",
+        ]
+    );
+    assert_eq!((tally.deliveries, tally.without_sender), (4, 1));
+    let process = text.replace("mx sm-mta[280]:", "mx sm-mta 280 - -");
+    let rfc5424 = process
+        .replace("Nov 25 ", "<22>1 2026-11-25T")
+        .replace(" mx", "Z mx");
+    let rfc5424 = rfc5424
+        .replace("[281]:", " 281 - -")
+        .replace("[282]:", " 282 - -");
+    assert_eq!(
+        told(rfc5424.replace("[290]:", " 290 - -").as_bytes()).0,
+        lines
+    );
+}
+
 #[test]
 fn nothing_that_is_in_a_log_is_passed_over_in_silence() {
     let mut text = b"\

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,6 +46,18 @@ pub(crate) struct Options {
     pub(crate) on_failure: &'static str,
     /// Seconds Sendmail waits for a milter's answer before it counts as failed.
     pub(crate) milter_timeout: u32,
+    /// Who writes the log.
+    pub(crate) log: Log,
+}
+
+/// Who writes the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// Sendmail itself, line by line into a file, as its debugging does.
+    Debug,
+    /// syslog(3), with a thread of the test in place of the syslog daemon: the log as it is on a
+    /// real host. Needs a mount namespace.
+    Syslog,
 }
 
 impl Default for Options {
@@ -53,6 +65,7 @@ impl Default for Options {
         Options {
             on_failure: "F=T, ",
             milter_timeout: 20,
+            log: Log::Debug,
         }
     }
 }
@@ -67,6 +80,7 @@ pub(crate) struct Sendmail {
     relay_port: u16,
     plain_port: u16,
     sink: Sink,
+    log: Log,
     _guard: Guard,
 }
 
@@ -106,6 +120,71 @@ fn in_own_host(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command.arg(format!("hostname {HOST} && exec \"$0\" \"$@\""));
     command.arg(program);
     command
+}
+
+/// The same with the devices of `directory` alone, where [`serve_syslog`] listens; the log of
+/// the host hears nothing of it.
+fn in_own_devices(program: impl AsRef<std::ffi::OsStr>, directory: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "--mount", "/bin/sh", "-c"]);
+    let mount: String = DEVICES
+        .iter()
+        .map(|name| format!("mount --bind /dev/{name} \"$DEVICES/{name}\" && "))
+        .collect();
+    command.arg(format!(
+        "{mount}mount --rbind \"$DEVICES\" /dev && hostname {HOST} && exec \"$0\" \"$@\""
+    ));
+    command.arg(program);
+    command.env("DEVICES", directory.join("dev"));
+    command
+}
+
+/// sendmail(8), whose log goes to `maillog` in `directory`.
+fn logged(log: Log, directory: &Path) -> Command {
+    match log {
+        Log::Debug => {
+            let mut command = in_own_host(program("sendmail"));
+            command.arg("-D").arg(directory.join("maillog"));
+            command.arg("-d89.8");
+            command
+        }
+        Log::Syslog => in_own_devices(program("sendmail"), directory),
+    }
+}
+
+/// The devices that Sendmail opens.
+const DEVICES: [&str; 3] = ["null", "random", "urandom"];
+
+/// Listens at `dev/log` and writes `maillog`, both in `directory`, as syslog daemons do in the
+/// classic form: without the priority, and with the host behind the time.
+fn serve_syslog(directory: &Path) -> Result<()> {
+    let devices = directory.join("dev");
+    fs::create_dir(&devices)?;
+    for name in DEVICES {
+        File::create(devices.join(name))?;
+    }
+    let socket = devices.join("log");
+    let heard = UnixDatagram::bind(&socket)?;
+    // The mail submission program is not root.
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+    let mut log = File::create(directory.join("maillog"))?;
+    thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length) = heard.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]);
+            let text = text.trim_end_matches(['\n', '\0']);
+            let behind = text.split_once('>').map_or(text, |(_, text)| text);
+            // `Nov 25 00:37:51 sm-mta[123]: …`
+            let (time, rest) = behind.split_at_checked(15).unwrap_or((behind, ""));
+            if log
+                .write_all(format!("{time} mx{rest}\n").as_bytes())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    Ok(())
 }
 
 impl Sendmail {
@@ -185,13 +264,18 @@ impl Sendmail {
             .arg(&config)
             .arg("-bi"))?;
         let output = File::create(directory.join("output"))?;
-        let daemon = in_own_host(program("sendmail"))
+        if options.log == Log::Syslog {
+            serve_syslog(&directory)?;
+        }
+        let daemon = logged(options.log, &directory)
             .arg("-C")
             .arg(&config)
-            // The log goes to a file instead of syslog.
-            .arg("-D")
-            .arg(directory.join("maillog"))
-            .args(["-d89.8", "-bD", "-q1s"])
+            .args(match options.log {
+                Log::Debug => &[][..],
+                // As Debian starts it.
+                Log::Syslog => &["-L", "sm-mta"],
+            })
+            .args(["-bD", "-q1s"])
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -215,6 +299,7 @@ impl Sendmail {
             relay_port,
             plain_port,
             sink,
+            log: options.log,
             _guard: guard,
         };
         wait_for("Sendmail's greeting", || {
@@ -370,12 +455,9 @@ impl Mta for Sendmail {
         // 67: a recipient was refused, and the sender gets a bounce.
         pipe(
             &[0, 67],
-            in_own_host(program("sendmail"))
+            logged(self.log, &self.directory)
                 .arg("-C")
                 .arg(self.directory.join("submit.cf"))
-                .arg("-D")
-                .arg(self.directory.join("maillog"))
-                .arg("-d89.8")
                 .args(["-Ac", "-oi"])
                 .args(arguments),
             message,
@@ -481,6 +563,7 @@ fn sendmail_mc(directory: &Path, ports: [u16; 3], sink: u16, options: &Options) 
     let Options {
         on_failure,
         milter_timeout: t,
+        ..
     } = options;
     let [submission, relay, plain] = ports;
     let banner = name(directory);

@@ -96,6 +96,9 @@ impl Sink {
     }
 }
 
+/// How recipients begin that are refused.
+const NOBODY: &str = "no-such-user@";
+
 /// Speaks SMTP with one client until it leaves.
 fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     let mut input = BufReader::new(stream.try_clone()?);
@@ -128,10 +131,15 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
                 b"250 ok\r\n"
             }
             "RCPT" => {
-                if let Some(delivery) = &mut current {
-                    delivery.recipients.push(path_and_args(&line));
+                let recipient = path_and_args(&line);
+                if recipient.0.starts_with(NOBODY) {
+                    b"550 5.1.1 no such user\r\n"
+                } else {
+                    if let Some(delivery) = &mut current {
+                        delivery.recipients.push(recipient);
+                    }
+                    b"250 ok\r\n"
                 }
-                b"250 ok\r\n"
             }
             "DATA" => {
                 output.write_all(b"354 go on\r\n")?;

@@ -515,16 +515,23 @@ impl<W: Write> Log<W> {
     fn sendmail(&mut self, time: i64, mail: &Posted<'_>) {
         let (name, ip) = self.client(mail);
         let id = self.id();
+        // A queue id ends with the process that gave it.
+        let process = id
+            .get(8..)
+            .unwrap_or_default()
+            .trim_start_matches('0')
+            .to_owned();
         if mail.outcome == Fate::Refused {
-            self.line(time, format!("sm-mta[201]: {id}: ruleset=check_rcpt, arg1=<{}>, relay={name} [{ip}], reject=550 5.7.1 Access denied", mail.recipients[0]));
+            self.line(time, format!("sm-mta[{process}]: {id}: ruleset=check_rcpt, arg1=<{}>, relay={name} [{ip}], reject=550 5.7.1 Access denied", mail.recipients[0]));
+            self.line(time, format!("sm-mta[{process}]: {id}: from=<{}>, size=0, class=0, nrcpts=0, proto=ESMTP, daemon=MTA, relay={name} [{ip}]", mail.sender));
             return;
         }
         if mail.own {
-            self.line(time, format!("sm-mta[201]: {id}: AUTH=server, relay={name} [{ip}], authid={}, mech=PLAIN, bits=0", mail.sender));
+            self.line(time, format!("sm-mta[{process}]: AUTH=server, relay={name} [{ip}], authid={}, mech=PLAIN, bits=0", mail.sender));
         }
         let size = 900 + self.random.below(90_000);
         let mails = self.mails;
-        self.line(time, format!("sm-mta[201]: {id}: from=<{}>, size={}, class=0, nrcpts={}, msgid=<{}@{name}>, proto=ESMTPA, daemon={}, relay={name} [{ip}]", mail.sender, size, mail.recipients.len(), mails, if mail.own { "MSA" } else { "MTA" }));
+        self.line(time, format!("sm-mta[{process}]: {id}: from=<{}>, size={}, class=0, nrcpts={}, msgid=<{}@{name}>, proto={}, daemon={}, relay={name} [{ip}]", mail.sender, size, mail.recipients.len(), mails, if mail.own { "ESMTPA" } else { "ESMTP" }, if mail.own { "MSA" } else { "MTA" }));
         let mut end = time + 1;
         for recipient in mail.recipients {
             let domain = recipient.split('@').next_back().unwrap_or_default();

@@ -297,7 +297,7 @@ pub(super) fn notes(findings: &Findings) -> Vec<String> {
     note(
         read.without_sender,
         "recipient",
-        "whose sender stands before the beginning of the log",
+        "whose sender is not in the log",
     );
     note(
         read.inner_hops,
