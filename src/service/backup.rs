@@ -251,7 +251,7 @@ pub fn restore(
 
 /// Returns whether a restore into `dir` was broken off: without its database, everything in its
 /// spool would be taken up for everybody.
-pub(super) fn is_unfinished(dir: &Path) -> bool {
+pub fn is_unfinished(dir: &Path) -> bool {
     dir.join(UNFINISHED).exists()
 }
 

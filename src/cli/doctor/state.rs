@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::logging::event;
+use crate::service::backup;
 use crate::service::quarantine::QuarantineSettings;
 use crate::store::{Inspection, Store};
 use crate::untrusted::Untrusted;
@@ -36,6 +37,8 @@ pub(super) struct State {
     /// As whom the daemon runs, when that is known.
     pub(super) account: Option<Account>,
     pub(super) store: Result<Option<Inspection>, String>,
+    /// Whether a restore into it was broken off.
+    pub(super) half_restored: bool,
     pub(super) now: Timestamp,
     /// Whether senders are to be told.
     pub(super) notices: bool,
@@ -57,6 +60,7 @@ impl State {
             free: stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
             min_free,
             store,
+            half_restored: backup::is_unfinished(dir),
             now,
             notices,
         }
@@ -103,6 +107,19 @@ pub(super) fn check(state: &State) -> Report {
     let mut report = Report::default();
     directory(state, &mut report);
     disk(state, &mut report);
+    if state.half_restored {
+        report.find(
+            Finding::new(
+                "store",
+                Severity::Error,
+                "the state directory holds half of a backup: its restore was broken off",
+                "Who waits for what is only known once all of it is there, so nothing is used before.",
+            )
+            .run("systemctl stop straymail straymail-worker")
+            .edit("run `straymail restore --replace DIRECTORY` once more, then start both again"),
+        );
+        return report;
+    }
     match &state.store {
         Ok(Some(inspection)) => store(state, inspection, &mut report),
         Ok(None) => {}
@@ -414,6 +431,7 @@ mod tests {
                 counts: Some(counts),
                 last_event: None,
             })),
+            half_restored: false,
             now: now(),
             notices: true,
         }
@@ -509,6 +527,16 @@ mod tests {
             ..state(counts())
         };
         assert_eq!(found(&gone), [("state-directory", Severity::Error)]);
+    }
+
+    #[test]
+    fn half_a_backup_is_an_error_whatever_else_is_there() {
+        let state = State {
+            half_restored: true,
+            store: Ok(None),
+            ..state(counts())
+        };
+        assert_eq!(found(&state), [("store", Severity::Error)]);
     }
 
     #[test]
