@@ -2,18 +2,20 @@
 //!
 //! `cargo run --release --example learn_speed` generates a month of Postfix lines in memory,
 //! replays it as `scan-log` does, replays it and counts for learning in the same pass, and counts
-//! alone; the best of several rounds each, in turns, because other programs run beside it.
+//! alone; the best of several rounds each, in turns, by processor time, because other programs run
+//! beside it.
 
 #[path = "../tests/support/traffic.rs"]
 mod traffic;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::time::{ClockId, clock_gettime};
 use straymail::config::Config;
 use straymail::maillog::MailLog;
 use straymail::score::Scorer;
@@ -39,6 +41,15 @@ fn snapshot(yaml: &str) -> Result<Snapshot> {
     })
 }
 
+/// Returns how long this thread was busy so far.
+fn busy() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
+}
+
 struct Log<'l> {
     text: &'l [u8],
     yaml: &'l str,
@@ -54,10 +65,10 @@ impl Log<'_> {
             self.now,
         );
         let mut log = MailLog::new(TimeZone::UTC, self.now);
-        let begin = Instant::now();
+        let begin = busy();
         log.read(self.text, |delivery| scan.delivery(delivery))?;
         std::hint::black_box(scan.finish());
-        Ok(begin.elapsed())
+        Ok(busy().saturating_sub(begin))
     }
 
     fn scan_and_learn(&self) -> Result<Duration> {
@@ -70,16 +81,15 @@ impl Log<'_> {
             self.now,
         );
         let mut log = MailLog::new(TimeZone::UTC, self.now);
-        let begin = Instant::now();
+        let begin = busy();
         log.read(self.text, |delivery| {
             scan.delivery(delivery);
             let origin = scan.origin();
             learner.delivery(delivery, origin.passage(), origin.sender());
         })?;
         std::hint::black_box(scan.finish());
-        let taken = begin.elapsed();
         std::hint::black_box(learner.into_batch());
-        Ok(taken)
+        Ok(busy().saturating_sub(begin))
     }
 
     fn learn(&self) -> Result<(Duration, Batch)> {
@@ -88,12 +98,13 @@ impl Log<'_> {
         let mut origin = Origin::default();
         let roles = Roles::default();
         let mut log = MailLog::new(TimeZone::UTC, self.now);
-        let begin = Instant::now();
+        let begin = busy();
         log.read(self.text, |delivery| {
             origin.look(delivery, &rules, &roles);
             learner.delivery(delivery, origin.passage(), origin.sender());
         })?;
-        Ok((begin.elapsed(), learner.into_batch()))
+        let batch = learner.into_batch();
+        Ok((busy().saturating_sub(begin), batch))
     }
 
     /// Writes what a log teaches into a fresh store.
@@ -106,9 +117,9 @@ impl Log<'_> {
         let quarantine = Arc::new(Quarantine::open(settings, self.now)?);
         let learning = Learning::open(quarantine, LearningSettings::default())?;
         let rules = snapshot(self.yaml)?;
-        let begin = Instant::now();
+        let begin = busy();
         learning.write(&mut batch, &rules)?;
-        Ok(begin.elapsed())
+        Ok(busy().saturating_sub(begin))
     }
 }
 
@@ -140,30 +151,27 @@ fn main() -> Result<()> {
     let write = log.write(batch.context("no rounds")?)?;
     let lines = truth.lines as f64;
     let rate = |taken: Duration| lines / taken.as_secs_f64() / 1e6;
-    let added = 100.0 * (both.as_secs_f64() / scan.as_secs_f64() - 1.0);
+    let more = |taken: Duration| 100.0 * (taken.as_secs_f64() / scan.as_secs_f64() - 1.0);
     println!(
         "{} lines, 1,000 trusted names, best of {ROUNDS}",
         truth.lines
     );
-    println!(
-        "scan-log              {:8.3} s  {:5.2} million lines a second",
-        scan.as_secs_f64(),
-        rate(scan)
-    );
-    println!(
-        "scan-log and learning {:8.3} s  {:5.2} million lines a second, {added:+.1} %",
-        both.as_secs_f64(),
-        rate(both)
-    );
-    println!(
-        "learning alone        {:8.3} s  {:5.2} million lines a second",
-        learn.as_secs_f64(),
-        rate(learn)
-    );
+    for (name, taken) in [
+        ("scan-log", scan),
+        ("learn", learn),
+        ("both in one pass", both),
+    ] {
+        println!(
+            "{name:17} {:8.3} s  {:5.2} million lines a second {:+6.1} %",
+            taken.as_secs_f64(),
+            rate(taken),
+            more(taken)
+        );
+    }
     println!("writing what it taught {:7.3} s, once", write.as_secs_f64());
-    match added < MOST {
-        true => println!("the goal, less than {MOST} %, is reached"),
-        false => println!("the goal, less than {MOST} %, is missed"),
+    match more(both) < MOST {
+        true => println!("the goal, less than {MOST} % in one pass, is reached"),
+        false => println!("the goal, less than {MOST} % in one pass, is missed"),
     }
     Ok(())
 }

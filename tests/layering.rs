@@ -81,6 +81,7 @@ const OWNED: &[(&str, &str)] = &[
     ("ruzstd", "maillog/source.rs"),
     ("indicatif", "cli"),
     ("hashbrown", "maillog/queue.rs"),
+    ("indexmap", "service"),
 ];
 
 /// What the pure layers must not touch: I/O, clock, randomness, logging, async, threads.

@@ -67,10 +67,11 @@ impl Site {
     /// Counts a mail from each of `senders` to `recipient` on each of `days`.
     fn sent(&self, senders: &[&str], recipient: &str, days: &[i64]) {
         let mut batch = Batch::default();
+        let (local, domain) = recipient.split_once('@').unwrap();
         for number in days {
             for sender in senders {
-                let sender = format!("{sender}@site.example");
-                batch.sent(&sender, recipient, Day::of(day(*number)), 1, |domain| {
+                let (sender, day) = (format!("{sender}@site.example"), Day::of(day(*number)));
+                batch.sent(&sender, local, domain, day, true, |domain| {
                     domain.ends_with(".mil") || domain == "boeing.com"
                 });
             }

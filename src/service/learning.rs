@@ -13,6 +13,7 @@ mod log;
 mod settings;
 mod suggest;
 
+use std::cmp::Reverse;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,8 +28,8 @@ use crate::public_suffix::PublicSuffixes;
 use crate::score::{Assessment, Context, Finding, Scorer};
 use crate::session::{Message, Passage, Recipient};
 use crate::store::{
-    AuditEvent, Contact, Day, DayTotal, Days, Durability, Erased, EventKind, Extent, Pseudonym,
-    Sent, Standing, StoreError,
+    AuditEvent, Contact, Day, DayTotal, Days, Durability, Erased, EventKind, Extent, Ledger,
+    Pseudonym, Sent, Standing, StoreError,
 };
 
 pub use batch::Batch;
@@ -38,11 +39,11 @@ pub use log::{Counted, LogLearner, New};
 pub use settings::LearningSettings;
 pub use suggest::{Suggestion, Suggestions};
 
-use batch::{Outbound, is_role};
+use batch::{Tally, is_role};
 use key::{Kind, LearnKey};
 
-/// Pairs written in one transaction, so that a hold never waits long for the lock.
-const PAIRS_AT_ONCE: usize = 500;
+/// Entries written in one transaction, so that a hold never waits long for the lock.
+const WRITTEN_AT_ONCE: usize = 2_000;
 
 /// Most known names the scorer is given.
 const MOST_KNOWN: u32 = 10_000;
@@ -72,6 +73,13 @@ pub struct Learning {
     /// The totals that were written so far.
     written: Mutex<DayTotal>,
     habits: ArcSwap<Habits>,
+}
+
+/// How mail to a domain is counted.
+struct Place {
+    name: String,
+    pseudonym: Pseudonym,
+    standing: Standing,
 }
 
 /// A recipient domain that resembles a trusted one, and what is known of mail to it.
@@ -131,9 +139,11 @@ impl Learning {
             }
             Passage::Judged => {
                 for recipient in message.accepted() {
-                    batch.sent(&sender, &recipient, day, 1, |domain| {
-                        is_trusted(snapshot, domain)
-                    });
+                    if let Some((local, domain)) = recipient.rsplit_once('@') {
+                        batch.sent(&sender, local, domain, day, true, |domain| {
+                            is_trusted(snapshot, domain)
+                        });
+                    }
                 }
             }
         }
@@ -173,86 +183,110 @@ impl Learning {
 
     /// Writes a batch and leaves it empty.
     ///
+    /// What is written at once is bounded, whatever the batch holds, and goes by the order of the
+    /// tables: a batch of a large log touches every page once and not once for each mail.
+    ///
     /// # Errors
     /// The store cannot be written; what was not written stays in the batch.
     pub fn write(&self, batch: &mut Batch, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let mut domains: Vec<Box<str>> = batch.sent.keys().cloned().collect();
-        while !domains.is_empty() {
-            let mut pairs = 0;
-            let mut taken: Vec<(Box<str>, Outbound)> = Vec::new();
-            while let Some(domain) = domains.pop() {
-                if let Some(outbound) = batch.sent.remove(&domain) {
-                    pairs += outbound.senders.len();
-                    taken.push((domain, outbound));
-                }
-                if pairs >= PAIRS_AT_ONCE {
-                    break;
-                }
-            }
-            let written = self.quarantine.store.write(Durability::Written, |ledger| {
-                taken.iter().try_for_each(|(domain, outbound)| {
-                    self.write_outbound(ledger, domain, outbound, snapshot)
-                })
-            });
-            if let Err(error) = written {
-                batch.sent.extend(taken);
-                return Err(error);
-            }
-        }
-        // After the mail that they may answer.
-        let received: Vec<(Box<str>, Days)> = batch.received.drain().collect();
-        for chunk in received.chunks(PAIRS_AT_ONCE) {
-            let written = self.quarantine.store.write(Durability::Written, |ledger| {
-                for (domain, days) in chunk {
-                    if let Some(name) = organisation(domain, &snapshot.suffixes) {
-                        let name = snapshot
-                            .scorer
-                            .trusted_name(&name)
-                            .map_or_else(|| registrable(&name).to_owned(), str::to_owned);
-                        ledger.add_answers(&self.domain(&name), days)?;
+        let places: Vec<Option<Place>> = (batch.domains.keys())
+            .map(|domain| self.place(domain, snapshot))
+            .collect();
+        let place = |domain: u32| places.get(domain as usize).and_then(Option::as_ref);
+        let senders: Vec<Pseudonym> = (batch.senders.iter())
+            .map(|sender| self.key.pseudonym(Kind::Person, sender))
+            .collect();
+        let sender = |number: u32| senders.get(number as usize).copied();
+        batch.add_up();
+        // Backwards, because what is written is cut off at the end.
+        (batch.pairs).sort_by_cached_key(|(pair, _)| {
+            let domain = place(pair.domain()).map(|place| place.pseudonym);
+            Reverse((domain, sender(pair.sender())))
+        });
+        in_pieces(&mut batch.pairs, |pairs| {
+            self.quarantine.store.write(Durability::Written, |ledger| {
+                let mut total = None::<(&Place, Tally)>;
+                for (pair, tally) in pairs.iter().rev() {
+                    let (Some(place), Some(sender)) = (place(pair.domain()), sender(pair.sender()))
+                    else {
+                        continue;
+                    };
+                    ledger.add_sender(&place.pseudonym, &sender, &tally.days, tally.mails)?;
+                    match &mut total {
+                        Some((same, total)) if same.pseudonym == place.pseudonym => {
+                            total.add(tally);
+                        }
+                        _ => {
+                            if let Some((place, total)) = total.replace((place, *tally)) {
+                                self.write_contact(ledger, place, &total)?;
+                            }
+                        }
                     }
                 }
-                Ok::<_, StoreError>(())
-            });
-            if let Err(error) = written {
-                batch.received.extend(received);
-                return Err(error);
-            }
+                match total {
+                    Some((place, total)) => self.write_contact(ledger, place, &total),
+                    None => Ok(()),
+                }
+            })
+        })?;
+        let mut mailboxes: Vec<(Pseudonym, Pseudonym, Day)> = (batch.mailboxes.iter())
+            .filter_map(|mailbox| {
+                let place = place(mailbox.domain)?;
+                let address = self.mailbox(batch.local(mailbox), &place.name);
+                Some((address, place.pseudonym, mailbox.last_on))
+            })
+            .collect();
+        mailboxes.sort_unstable();
+        // Written twice, they say the same: all are kept until none is missing.
+        for mailboxes in mailboxes.chunks(WRITTEN_AT_ONCE) {
+            self.quarantine.store.write(Durability::Written, |ledger| {
+                (mailboxes.iter()).try_for_each(|(address, domain, last_on)| {
+                    ledger.add_mailbox(address, domain, *last_on)
+                })
+            })?;
         }
-        *batch = Batch::default();
+        // After the mail that they may answer.
+        let answers: Vec<(Pseudonym, Days)> = (places.iter().zip(batch.domains.values()))
+            .filter(|(_, side)| side.received.count() > 0)
+            .filter_map(|(place, side)| Some((place.as_ref()?.pseudonym, side.received)))
+            .collect();
+        for answers in answers.chunks(WRITTEN_AT_ONCE) {
+            self.quarantine.store.write(Durability::Written, |ledger| {
+                for (domain, days) in answers {
+                    ledger.add_answers(domain, days)?;
+                }
+                Ok::<_, StoreError>(())
+            })?;
+        }
+        batch.empty();
         Ok(())
     }
 
-    fn write_outbound(
+    fn write_contact(
         &self,
-        ledger: &crate::store::Ledger<'_>,
-        domain: &str,
-        outbound: &Outbound,
-        snapshot: &Snapshot,
+        ledger: &Ledger<'_>,
+        place: &Place,
+        total: &Tally,
     ) -> Result<(), StoreError> {
-        let Some(parsed) = organisation(domain, &snapshot.suffixes) else {
-            return Ok(());
-        };
+        let keep = self.settings.plain_names || place.standing != Standing::Other;
+        ledger.add_sent(&Sent {
+            domain: place.pseudonym,
+            name: keep.then_some(&*place.name),
+            standing: place.standing,
+            days: &total.days,
+            mails: total.mails,
+        })
+    }
+
+    /// Returns how mail to `domain` is counted; `None` where there is no organisation behind it.
+    fn place(&self, domain: &str, snapshot: &Snapshot) -> Option<Place> {
+        let parsed = organisation(domain, &snapshot.suffixes)?;
         let (standing, name) = standing(snapshot, &parsed);
-        let keep = self.settings.plain_names || standing != Standing::Other;
-        let pseudonym = self.domain(&name);
-        for (sender, tally) in &outbound.senders {
-            ledger.add_sent(&Sent {
-                domain: pseudonym,
-                name: keep.then_some(&*name),
-                standing,
-                sender: self.key.pseudonym(Kind::Person, sender),
-                days: &tally.days,
-                mails: tally.mails,
-            })?;
-        }
-        for (address, day) in outbound.mailboxes.iter().flatten() {
-            if let Some((local, _)) = address.rsplit_once('@') {
-                let known = self.mailbox(local, &name);
-                ledger.add_mailbox(&known, &pseudonym, *day)?;
-            }
-        }
-        Ok(())
+        Some(Place {
+            pseudonym: self.domain(&name),
+            standing,
+            name,
+        })
     }
 
     fn domain(&self, name: &str) -> Pseudonym {
@@ -559,6 +593,20 @@ impl Learning {
             Ok(erased)
         })
     }
+}
+
+/// Hands the entries to `write`, from the end on and a bounded number at once, and takes away what
+/// was written.
+fn in_pieces<T>(
+    entries: &mut Vec<T>,
+    mut write: impl FnMut(&[T]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while !entries.is_empty() {
+        let begin = entries.len().saturating_sub(WRITTEN_AT_ONCE);
+        write(entries.get(begin..).unwrap_or_default())?;
+        entries.truncate(begin);
+    }
+    Ok(())
 }
 
 fn forgotten(erased: &Erased, actor: &str) -> AuditEvent {

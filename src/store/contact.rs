@@ -16,7 +16,7 @@ const PRUNED_AT_ONCE: u32 = 10_000;
 
 /// A keyed hash that stands for a name. Without the key nobody can tell which name, nor try
 /// names out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pseudonym(pub [u8; 16]);
 
 impl ToSql for Pseudonym {
@@ -111,8 +111,6 @@ pub struct Sent<'a> {
     pub name: Option<&'a str>,
     /// What it is to the trusted list.
     pub standing: Standing,
-    /// From whom.
-    pub sender: Pseudonym,
     /// On which days.
     pub days: &'a Days,
     /// How many mails; 0 when these were counted before and only the days may be new.
@@ -195,11 +193,6 @@ impl Ledger<'_> {
             return Ok(());
         };
         let mails = i64::try_from(sent.mails).unwrap_or(i64::MAX);
-        let merged = |found: Option<Vec<u8>>| {
-            let mut days = found.map_or_else(Days::default, |octets| Days::from_octets(&octets));
-            days.merge(sent.days);
-            days.octets()
-        };
         let known = self
             .connection
             .prepare_cached("SELECT days FROM contact WHERE domain = ?1")
@@ -222,20 +215,34 @@ impl Ledger<'_> {
                     sent.name,
                     sent.standing,
                     mails,
-                    merged(known),
+                    merged(known, sent.days),
                     first.number(),
                     last.number(),
                 ])
             })
             .map_err(error)?;
+        Ok(())
+    }
+
+    /// Adds mail from one sender to a domain; [`Ledger::add_sent`] counts it for the domain.
+    pub fn add_sender(
+        &self,
+        domain: &Pseudonym,
+        sender: &Pseudonym,
+        days: &Days,
+        mails: u64,
+    ) -> Result<(), StoreError> {
+        let error = |error| self.error(error);
+        let (Some(first), Some(last)) = (days.first(), days.last()) else {
+            return Ok(());
+        };
+        let mails = i64::try_from(mails).unwrap_or(i64::MAX);
         let known = self
             .connection
             .prepare_cached("SELECT days FROM contact_sender WHERE domain = ?1 AND sender = ?2")
             .and_then(|mut statement| {
                 statement
-                    .query_row(params![sent.domain, sent.sender], |row| {
-                        row.get::<_, Vec<u8>>(0)
-                    })
+                    .query_row(params![domain, sender], |row| row.get::<_, Vec<u8>>(0))
                     .optional()
             })
             .map_err(error)?;
@@ -248,10 +255,10 @@ impl Ledger<'_> {
             )
             .and_then(|mut statement| {
                 statement.execute(params![
-                    sent.domain,
-                    sent.sender,
+                    domain,
+                    sender,
                     mails,
-                    merged(known),
+                    merged(known, days),
                     first.number(),
                     last.number(),
                 ])
@@ -468,6 +475,13 @@ impl Ledger<'_> {
             .map_err(|error| self.error(error))?;
         Ok(())
     }
+}
+
+/// Returns the octets of the days that were stored, with those of `days`.
+fn merged(stored: Option<Vec<u8>>, days: &Days) -> Vec<u8> {
+    let mut all = stored.map_or_else(Days::default, |octets| Days::from_octets(&octets));
+    all.merge(days);
+    all.octets()
 }
 
 fn read_contact(row: &Row<'_>) -> rusqlite::Result<Contact> {

@@ -1,64 +1,129 @@
 //! Mail counted in memory until it is written: live mail for seconds, a log for millions of
 //! lines. Bounded; what does not fit is counted as left out and changes no verdict.
 
-use foldhash::HashMap;
+use std::cmp::Reverse;
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::RandomState;
+use indexmap::{IndexMap, IndexSet};
 
 use crate::store::{Day, Days};
 
 /// Most pairs of sender and domain, domains and addresses together; some 30 MB.
-const MOST: usize = 200_000;
+const MOST: usize = 400_000;
 
-/// Local parts that are everywhere, so that knowing them says nothing (RFC 2142, and what sites
-/// add).
-const ROLES: &[&str] = &[
-    "abuse",
-    "accounting",
-    "admin",
-    "contact",
-    "help",
-    "hostmaster",
-    "hr",
-    "info",
-    "invoice",
-    "jobs",
-    "kontakt",
-    "mail",
-    "marketing",
-    "news",
-    "noc",
-    "noreply",
-    "no-reply",
-    "office",
-    "orders",
-    "postmaster",
-    "sales",
-    "security",
-    "service",
-    "support",
-    "team",
-    "webmaster",
-];
+/// Most mails that wait to be added up; 16 bytes each, and 24 for their addresses.
+const MOST_WAITING: usize = 1 << 18;
+/// Most octets of local parts that wait likewise.
+const MOST_TEXT: usize = 1 << 24;
 
-/// Returns whether a local part names a role and no person.
+/// Returns whether a local part names a role and no person, or nobody: such are everywhere, so that knowing
+/// them says nothing (RFC 2142, and what sites add).
 pub(super) fn is_role(local: &str) -> bool {
-    ROLES.contains(&local)
+    matches!(
+        local,
+        "" | "abuse"
+            | "accounting"
+            | "admin"
+            | "contact"
+            | "help"
+            | "hostmaster"
+            | "hr"
+            | "info"
+            | "invoice"
+            | "jobs"
+            | "kontakt"
+            | "mail"
+            | "marketing"
+            | "news"
+            | "noc"
+            | "noreply"
+            | "no-reply"
+            | "office"
+            | "orders"
+            | "postmaster"
+            | "sales"
+            | "security"
+            | "service"
+            | "support"
+            | "team"
+            | "webmaster"
+    )
 }
 
 /// Mail to be counted.
+///
+/// Names are numbered in the order in which they came. A mail is then a few numbers at the end of
+/// a list, and lists are sorted and added up now and then: looking for the place of each mail
+/// among a hundred thousand others would cost a log of millions of lines much more.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub(super) sent: HashMap<Box<str>, Outbound>,
-    pub(super) received: HashMap<Box<str>, Days>,
-    size: usize,
+    pub(super) domains: IndexMap<Box<str>, Side, RandomState>,
+    pub(super) senders: IndexSet<Box<str>, RandomState>,
+    mails: Vec<Mail>,
+    /// What [`Batch::add_up`] made of `mails`, in order.
+    pub(super) pairs: Vec<(Pair, Tally)>,
+    addresses: Vec<Mailbox>,
+    /// What [`Batch::add_up`] made of `addresses`, in order.
+    pub(super) mailboxes: Vec<Mailbox>,
+    /// The local parts of both, one after the other.
+    locals: String,
+    /// How much of `locals` is of addresses that were added up.
+    added_up: usize,
+    hasher: RandomState,
     left_out: u64,
 }
 
-/// Mail to one domain.
+/// A domain.
 #[derive(Debug, Default)]
-pub(super) struct Outbound {
-    pub(super) senders: HashMap<Box<str>, Tally>,
-    /// Whole addresses, where the domain is trusted.
-    pub(super) mailboxes: Option<HashMap<Box<str>, Day>>,
+pub(super) struct Side {
+    /// Whether an entry covers it; `None` before mail went to it.
+    trusted: Option<bool>,
+    /// The days on which mail came from it.
+    pub(super) received: Days,
+}
+
+impl Side {
+    /// Returns whether mail went to it.
+    pub(super) fn is_recipient(&self) -> bool {
+        self.trusted.is_some()
+    }
+}
+
+/// A recipient domain and a sender, by their numbers: in one, because that sorts faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pair(u64);
+
+impl Pair {
+    fn new(domain: u32, sender: u32) -> Pair {
+        Pair(u64::from(domain) << u32::BITS | u64::from(sender))
+    }
+
+    pub(super) fn domain(self) -> u32 {
+        (self.0 >> u32::BITS) as u32
+    }
+
+    pub(super) fn sender(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// A mail, or with `mails` 0 a day on which there was mail that was counted before.
+#[derive(Clone, Copy, Debug)]
+struct Mail {
+    pair: Pair,
+    day: Day,
+    mails: u16,
+}
+
+/// An address at a trusted domain that mail went to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mailbox {
+    hash: u64,
+    pub(super) domain: u32,
+    begin: u32,
+    length: u8,
+    pub(super) last_on: Day,
 }
 
 /// Mail of one sender to one domain.
@@ -68,124 +133,259 @@ pub(super) struct Tally {
     pub(super) mails: u64,
 }
 
+impl Tally {
+    pub(super) fn add(&mut self, other: &Tally) {
+        self.days.merge(&other.days);
+        self.mails += other.mails;
+    }
+}
+
 impl Batch {
-    /// Counts a mail from `sender` to `recipient` (`local@domain`, as compared) that was
-    /// accepted on `day`. `mails` is 1, or 0 when only the day may be new. `is_trusted` is asked
-    /// once for every domain. Returns whether it was counted.
+    /// Counts a mail from `sender` to `local` at `domain` (as compared) that was accepted on `day`, or without `new` only the day. `is_trusted` is asked once for every
+    /// domain.
     pub fn sent(
         &mut self,
         sender: &str,
-        recipient: &str,
+        local: &str,
+        domain: &str,
         day: Day,
-        mails: u64,
+        new: bool,
         is_trusted: impl FnOnce(&str) -> bool,
-    ) -> bool {
-        let Some((local, domain)) = recipient.rsplit_once('@') else {
-            return false;
-        };
+    ) {
         if domain.is_empty() || sender.is_empty() {
-            return false;
+            return;
         }
-        let full = self.size >= MOST;
-        let outbound = match self.sent.get_mut(domain) {
-            Some(outbound) => outbound,
-            None if full => {
-                self.left_out += 1;
-                return false;
-            }
-            None => {
-                self.size += 1;
-                self.sent.entry(domain.into()).or_insert_with(|| Outbound {
-                    mailboxes: is_trusted(domain).then(HashMap::default),
-                    senders: HashMap::default(),
-                })
-            }
+        let Some((domain, trusted)) = self.recipient_domain(domain, is_trusted) else {
+            return;
         };
-        let tally = match outbound.senders.get_mut(sender) {
-            Some(tally) => tally,
-            None if full => {
-                self.left_out += 1;
-                return false;
-            }
-            None => {
-                self.size += 1;
-                outbound.senders.entry(sender.into()).or_default()
-            }
+        let Some(sender) = self.sender(sender) else {
+            return;
         };
-        tally.days.add(day);
-        tally.mails += mails;
-        if let Some(mailboxes) = &mut outbound.mailboxes
-            && !local.is_empty()
-            && !is_role(local)
-        {
-            match mailboxes.get_mut(recipient) {
-                Some(last) => *last = day.max(*last),
-                None if full => {}
-                None => {
-                    self.size += 1;
-                    mailboxes.insert(recipient.into(), day);
-                }
-            }
+        if self.mails.len() >= MOST_WAITING || self.locals.len() >= self.added_up + MOST_TEXT {
+            self.add_up();
         }
-        true
+        self.mails.push(Mail {
+            pair: Pair::new(domain, sender),
+            day,
+            mails: u16::from(new),
+        });
+        if trusted {
+            self.address(domain, local, day);
+        }
+    }
+
+    /// Returns the number of a domain, a new one if it fits.
+    fn domain(&mut self, name: &str) -> Option<u32> {
+        let number = match self.domains.get_index_of(name) {
+            Some(number) => number,
+            // The other half is for the mail to them.
+            None if self.domains.len() >= MOST / 2 => {
+                self.left_out += 1;
+                return None;
+            }
+            None => (self.domains).insert_full(name.into(), Side::default()).0,
+        };
+        u32::try_from(number).ok()
+    }
+
+    /// Returns the number of a domain that mail goes to, and whether it is trusted.
+    fn recipient_domain(
+        &mut self,
+        name: &str,
+        is_trusted: impl FnOnce(&str) -> bool,
+    ) -> Option<(u32, bool)> {
+        let number = self.domain(name)?;
+        let (_, side) = self.domains.get_index_mut(number as usize)?;
+        Some((
+            number,
+            *side.trusted.get_or_insert_with(|| is_trusted(name)),
+        ))
+    }
+
+    fn sender(&mut self, name: &str) -> Option<u32> {
+        let number = match self.senders.get_index_of(name) {
+            Some(number) => number,
+            None if self.senders.len() >= MOST => {
+                self.left_out += 1;
+                return None;
+            }
+            None => self.senders.insert_full(name.into()).0,
+        };
+        u32::try_from(number).ok()
+    }
+
+    /// Notes an address at the trusted domain of this number.
+    fn address(&mut self, domain: u32, local: &str, day: Day) {
+        // What is longer is no mailbox (RFC 5321, 4.5.3.1.1: 64 octets).
+        let (Ok(begin), Ok(length)) = (u32::try_from(self.locals.len()), u8::try_from(local.len()))
+        else {
+            return;
+        };
+        self.locals.push_str(local);
+        self.addresses.push(Mailbox {
+            hash: self.hasher.hash_one((domain, local)),
+            domain,
+            begin,
+            length,
+            last_on: day,
+        });
+    }
+
+    /// Returns the local part of an address.
+    pub(super) fn local(&self, mailbox: &Mailbox) -> &str {
+        local(&self.locals, mailbox)
     }
 
     /// Counts a mail that came from `domain` on `day`.
     pub fn received(&mut self, domain: &str, day: Day) {
-        match self.received.get_mut(domain) {
-            Some(days) => days.add(day),
-            None if domain.is_empty() => {}
-            None if self.size >= MOST => self.left_out += 1,
-            None => {
-                self.size += 1;
-                (self.received.entry(domain.into()).or_default()).add(day);
-            }
+        if !domain.is_empty()
+            && let Some(number) = self.domain(domain)
+            && let Some((_, side)) = self.domains.get_index_mut(number as usize)
+        {
+            side.received.add(day);
         }
     }
 
+    /// Adds up what waits to be.
+    pub(super) fn add_up(&mut self) {
+        self.mails.sort_unstable_by_key(|mail| mail.pair);
+        let mut pairs: Vec<(Pair, Tally)> = Vec::new();
+        for same in self.mails.chunk_by(|one, other| one.pair == other.pair) {
+            let mut tally = Tally::default();
+            for mail in same {
+                tally.days.add(mail.day);
+                tally.mails += u64::from(mail.mails);
+            }
+            pairs.extend(same.first().map(|mail| (mail.pair, tally)));
+        }
+        self.mails.clear();
+        self.add_pairs(pairs);
+        self.add_addresses();
+    }
+
+    /// Adds pairs that are in order, as far as new ones fit.
+    fn add_pairs(&mut self, pairs: Vec<(Pair, Tally)>) {
+        let mut room = MOST.saturating_sub(self.size());
+        let mut known = std::mem::take(&mut self.pairs).into_iter().peekable();
+        let mut all = Vec::with_capacity(known.len() + pairs.len().min(room));
+        for (pair, tally) in pairs {
+            while let Some(before) = known.next_if(|(known, _)| *known < pair) {
+                all.push(before);
+            }
+            match known.next_if(|(known, _)| *known == pair) {
+                Some((_, mut known)) => {
+                    known.add(&tally);
+                    all.push((pair, known));
+                }
+                None if room == 0 => self.left_out += tally.mails,
+                None => {
+                    room -= 1;
+                    all.push((pair, tally));
+                }
+            }
+        }
+        all.extend(known);
+        self.pairs = all;
+    }
+
+    /// Adds the addresses that wait, as far as new ones fit.
+    fn add_addresses(&mut self) {
+        let most = self.mailboxes.len() + MOST.saturating_sub(self.size());
+        let text = std::mem::take(&mut self.locals);
+        let mut all = std::mem::take(&mut self.mailboxes);
+        all.append(&mut self.addresses);
+        all.sort_unstable_by_key(|mailbox| (mailbox.hash, Reverse(mailbox.last_on)));
+        all.dedup_by(|one, other| {
+            one.hash == other.hash
+                && one.domain == other.domain
+                && local(&text, one) == local(&text, other)
+        });
+        all.retain(|mailbox| !is_role(local(&text, mailbox)));
+        all.truncate(most);
+        self.mailboxes = all;
+        let used = (self.mailboxes.iter()).map(|mailbox| usize::from(mailbox.length));
+        if used.sum::<usize>() >= text.len() / 2 {
+            self.locals = text;
+        } else {
+            for mailbox in &mut self.mailboxes {
+                let local = local(&text, mailbox);
+                mailbox.begin = self.locals.len() as u32;
+                self.locals.push_str(local);
+            }
+        }
+        self.added_up = self.locals.len();
+    }
+
     /// Adds everything of an `earlier` batch that could not be written.
-    pub(super) fn merge(&mut self, earlier: Batch) {
+    pub(super) fn merge(&mut self, mut earlier: Batch) {
+        earlier.add_up();
+        self.add_up();
         self.left_out += earlier.left_out;
-        for (domain, days) in earlier.received {
-            days.iter().for_each(|day| self.received(&domain, day));
-        }
-        for (domain, outbound) in earlier.sent {
-            let trusted = outbound.mailboxes.is_some();
-            for (sender, tally) in outbound.senders {
-                let mut mails = tally.mails;
-                for day in tally.days.iter() {
-                    let address = format!("@{domain}");
-                    self.sent(&sender, &address, day, mails, |_| trusted);
-                    mails = 0;
-                }
+        let numbers: Vec<Option<u32>> = (earlier.domains.iter())
+            .map(|(name, theirs)| {
+                let number = self.domain(name)?;
+                let (_, side) = self.domains.get_index_mut(number as usize)?;
+                side.trusted = side.trusted.or(theirs.trusted);
+                side.received.merge(&theirs.received);
+                Some(number)
+            })
+            .collect();
+        let domain = |number: u32| numbers.get(number as usize).copied().flatten();
+        let mut pairs: Vec<(Pair, Tally)> = (earlier.pairs.iter())
+            .filter_map(|(pair, tally)| {
+                let sender = earlier.senders.get_index(pair.sender() as usize)?;
+                Some((
+                    Pair::new(domain(pair.domain())?, self.sender(sender)?),
+                    *tally,
+                ))
+            })
+            .collect();
+        pairs.sort_unstable_by_key(|(pair, _)| *pair);
+        self.add_pairs(pairs);
+        for mailbox in &earlier.mailboxes {
+            if let Some(domain) = domain(mailbox.domain) {
+                self.address(domain, earlier.local(mailbox), mailbox.last_on);
             }
-            let addresses = outbound.mailboxes.into_iter().flatten();
-            if let Some(mailboxes) =
-                (self.sent.get_mut(&domain)).and_then(|place| place.mailboxes.as_mut())
-            {
-                for (address, day) in addresses {
-                    if self.size < MOST && mailboxes.insert(address, day).is_none() {
-                        self.size += 1;
-                    }
-                }
-            }
         }
+        self.add_addresses();
+    }
+
+    /// Forgets all but how many mails did not fit.
+    pub(super) fn empty(&mut self) {
+        *self = Batch {
+            left_out: self.left_out,
+            ..Batch::default()
+        };
     }
 
     /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.received.is_empty()
+        // Each mail and each answer is from or to one.
+        self.domains.is_empty()
     }
 
-    /// Returns whether it is time to write, because little more fits.
-    pub fn is_nearly_full(&self) -> bool {
-        self.size >= MOST / 4 * 3
+    /// Returns whether it is time to write, so that everything goes on fitting.
+    pub fn is_nearly_full(&mut self) -> bool {
+        // The next mail may bring a domain, a pair and an address.
+        if self.size() + self.mails.len() + self.addresses.len() + 3 > MOST {
+            self.add_up();
+        }
+        self.size() >= MOST / 2
+    }
+
+    fn size(&self) -> usize {
+        self.domains.len() + self.pairs.len() + self.mailboxes.len()
     }
 
     /// Returns how many mails did not fit.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
+}
+
+fn local<'t>(text: &'t str, mailbox: &Mailbox) -> &'t str {
+    let begin = mailbox.begin as usize;
+    (text.get(begin..begin + usize::from(mailbox.length))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -196,39 +396,146 @@ mod tests {
     fn a_batch_is_bounded_and_says_what_it_left_out() {
         let mut batch = Batch::default();
         let day = Day::numbered(20_000);
+        let mut send = |batch: &mut Batch, n: usize| {
+            let domain = format!("d{n}.example");
+            batch.sent("a@site.example", "x", &domain, day, true, |_| true);
+        };
         for n in 0..MOST {
-            batch.sent("a@site.example", &format!("x@d{n}.example"), day, 1, |_| {
-                true
-            });
+            send(&mut batch, n);
             batch.received(&format!("in{n}.example"), day);
         }
-        assert!(batch.size <= MOST + 2, "{}", batch.size);
-        assert!(batch.left_out() > 0);
+        batch.add_up();
+        assert!(batch.size() <= MOST, "{}", batch.size());
+        let left_out = batch.left_out();
+        assert!(left_out > 0);
         // What is known goes on being counted.
-        assert!(batch.sent("a@site.example", "y@d0.example", day, 1, |_| true));
+        let (pair, before) = batch.pairs[0];
+        send(&mut batch, 0);
+        batch.add_up();
+        let (same, after) = batch.pairs[0];
+        assert_eq!((same, after.mails), (pair, before.mails + 1));
+        assert_eq!(batch.left_out(), left_out);
+    }
+
+    #[test]
+    fn who_writes_in_time_leaves_nothing_out() {
+        let mut batch = Batch::default();
+        let mut written = 0;
+        for n in 0..3 * MOST {
+            let local = format!("x{n}");
+            let sender = format!("s{n}@site.example");
+            batch.sent(
+                &sender,
+                &local,
+                "d.example",
+                Day::numbered(20_000),
+                true,
+                |_| true,
+            );
+            if batch.is_nearly_full() {
+                batch.add_up();
+                written += batch.pairs.len();
+                assert_eq!(
+                    (batch.left_out(), batch.pairs.len()),
+                    (0, batch.mailboxes.len())
+                );
+                batch = Batch::default();
+            }
+        }
+        batch.add_up();
+        assert_eq!(
+            (written + batch.pairs.len(), batch.left_out()),
+            (3 * MOST, 0)
+        );
+    }
+
+    #[test]
+    fn mail_in_any_order_is_added_up_alike() {
+        let day = |n: usize| Day::numbered(20_000 + n as i64 % 5);
+        let mail = |batch: &mut Batch, n: usize| {
+            let sender = format!("{}@site.example", n % 7);
+            let (local, domain) = (format!("{}", n % 11), format!("d{}.example", n % 3));
+            batch.sent(&sender, &local, &domain, day(n), n % 2 == 0, |name| {
+                name != "d2.example"
+            });
+        };
+        let (mut one, mut other) = (Batch::default(), Batch::default());
+        for n in 0..1000 {
+            mail(&mut one, n);
+        }
+        for n in (0..1000).rev() {
+            mail(&mut other, n);
+            if n % 100 == 0 {
+                other.add_up();
+            }
+        }
+        let told = |mut batch: Batch| {
+            batch.add_up();
+            let name = |number: u32| batch.domains.get_index(number as usize).unwrap().0.clone();
+            let mut pairs: Vec<_> = (batch.pairs.iter())
+                .map(|(pair, tally)| {
+                    let sender = batch.senders.get_index(pair.sender() as usize).unwrap();
+                    (
+                        name(pair.domain()),
+                        sender.clone(),
+                        tally.mails,
+                        tally.days.octets(),
+                    )
+                })
+                .collect();
+            let mut mailboxes: Vec<_> = (batch.mailboxes.iter())
+                .map(|mailbox| {
+                    (
+                        name(mailbox.domain),
+                        batch.local(mailbox).to_owned(),
+                        mailbox.last_on,
+                    )
+                })
+                .collect();
+            pairs.sort();
+            mailboxes.sort();
+            (pairs, mailboxes)
+        };
+        let (one, other) = (told(one), told(other));
+        assert_eq!((one.0.len(), one.1.len()), (21, 22));
+        assert_eq!(one.0.iter().map(|pair| pair.2).sum::<u64>(), 500);
+        assert_eq!(one, other);
     }
 
     #[test]
     fn what_could_not_be_written_is_kept() {
         let day = Day::numbered(20_000);
         let mut earlier = Batch::default();
-        for mails in [1, 1] {
-            earlier.sent("a@site.example", "carl@army.mil", day, mails, |_| true);
+        for (local, domain) in [
+            ("eva", "navy.mil"),
+            ("carl", "army.mil"),
+            ("carl", "army.mil"),
+        ] {
+            earlier.sent("a@site.example", local, domain, day, true, |_| true);
         }
-        earlier.sent("a@site.example", "info@army.mil", day.before(3), 1, |_| {
-            true
-        });
+        earlier.sent(
+            "a@site.example",
+            "info",
+            "army.mil",
+            day.before(3),
+            true,
+            |_| true,
+        );
         earlier.received("army.mil", day);
         let mut batch = Batch::default();
-        batch.sent("a@site.example", "carl@army.mil", day, 1, |_| true);
+        batch.sent("a@site.example", "carl", "army.mil", day, true, |_| true);
         batch.merge(earlier);
-        let outbound = &batch.sent["army.mil"];
-        let tally = outbound.senders["a@site.example"];
-        assert_eq!((tally.mails, tally.days.count()), (4, 2));
-        let known: Vec<&str> = (outbound.mailboxes.iter().flatten())
-            .map(|(address, _)| &**address)
+        let names: Vec<&str> = batch.domains.keys().map(|name| &**name).collect();
+        assert_eq!(names, ["army.mil", "navy.mil"]);
+        let tallies: Vec<(u32, u64, usize)> = (batch.pairs.iter())
+            .map(|(pair, tally)| (pair.domain(), tally.mails, tally.days.count()))
             .collect();
-        assert_eq!(known, ["carl@army.mil"]);
-        assert_eq!(batch.received["army.mil"].count(), 1);
+        assert_eq!(tallies, [(0, 4, 2), (1, 1, 1)]);
+        let mut known: Vec<(u32, &str)> = (batch.mailboxes.iter())
+            .map(|mailbox| (mailbox.domain, batch.local(mailbox)))
+            .collect();
+        known.sort_unstable();
+        assert_eq!(known, [(0, "carl"), (1, "eva")]);
+        assert_eq!(batch.domains["army.mil"].received.count(), 1);
     }
 }

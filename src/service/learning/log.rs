@@ -17,7 +17,7 @@ pub struct Counted {
     pub before: u64,
     /// Mails from outside.
     pub answers: u64,
-    /// Mails that did not fit into memory.
+    /// Of those, mails that did not fit into memory.
     pub left_out: u64,
 }
 
@@ -36,6 +36,8 @@ pub struct LogLearner<'a> {
     batch: Batch,
     new: New,
     counted: Counted,
+    /// What did not fit of the logs before.
+    left_out_before: u64,
     /// The second of the last mail counted.
     until: Option<i64>,
 }
@@ -48,6 +50,7 @@ impl<'a> LogLearner<'a> {
             batch: Batch::default(),
             new: New::default(),
             counted: Counted::default(),
+            left_out_before: 0,
             until: None,
         }
     }
@@ -57,6 +60,7 @@ impl<'a> LogLearner<'a> {
         self.new = new;
         self.until = None;
         self.counted = Counted::default();
+        self.left_out_before = self.batch.left_out();
     }
 
     /// Counts a delivery of a message that passes as `passage` and comes from `sender`, in
@@ -89,17 +93,20 @@ impl<'a> LogLearner<'a> {
         let is_trusted = |domain: &str| super::is_trusted(snapshot, domain);
         // What the sender wrote, not what an alias made of it.
         let recipient = delivery.original.unwrap_or(delivery.recipient);
-        let mails = u64::from(!was_counted);
-        let counted = match plain(recipient) {
-            Some(recipient) => self.batch.sent(sender, recipient, day, mails, is_trusted),
-            None => match canonical(recipient, &snapshot.suffixes) {
-                Some(recipient) => self.batch.sent(sender, &recipient, day, mails, is_trusted),
-                None => return,
-            },
+        let known;
+        let (local, domain) = match plain(recipient) {
+            Some(parts) => parts,
+            None => {
+                known = canonical(recipient, &snapshot.suffixes).unwrap_or_default();
+                match known.rsplit_once('@') {
+                    Some(parts) => parts,
+                    None => return,
+                }
+            }
         };
-        self.counted.left_out += u64::from(!counted);
-        self.counted.mails += u64::from(counted);
-        self.counted.before += u64::from(counted && was_counted);
+        (self.batch).sent(sender, local, domain, day, !was_counted, is_trusted);
+        self.counted.mails += 1;
+        self.counted.before += u64::from(was_counted);
         self.until = self.until.max(Some(delivery.time));
     }
 
@@ -115,31 +122,55 @@ impl<'a> LogLearner<'a> {
     }
 
     /// Returns what the log came to, and the second of its last mail.
-    pub fn end(&self) -> (Counted, Option<i64>) {
-        (self.counted, self.until)
+    pub fn end(&mut self) -> (Counted, Option<i64>) {
+        self.batch.add_up();
+        let left_out = self.batch.left_out() - self.left_out_before;
+        let counted = Counted {
+            left_out,
+            ..self.counted
+        };
+        (counted, self.until)
     }
 
     /// Returns everything counted and not written.
-    pub fn into_batch(self) -> Batch {
+    pub fn into_batch(mut self) -> Batch {
+        self.batch.add_up();
         self.batch
     }
 }
 
-/// Returns an address that is in comparable form as it stands, as nearly all are.
-fn plain(address: &[u8]) -> Option<&str> {
-    let plain = |byte: &u8| {
-        byte.is_ascii_lowercase()
-            || byte.is_ascii_digit()
-            || matches!(byte, b'.' | b'-' | b'_' | b'+' | b'=' | b'@')
-    };
-    let text = std::str::from_utf8(address).ok()?;
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    (address.iter().all(plain)
-        && ends(address.first())
-        && ends(address.last())
-        && address.iter().filter(|byte| **byte == b'@').count() == 1)
-        .then_some(text)
+/// Returns the local part and the domain of an address that is in comparable form as it stands, as
+/// nearly all are.
+fn plain(address: &[u8]) -> Option<(&str, &str)> {
+    let mut at = None;
+    for (place, octet) in address.iter().enumerate() {
+        if PLAIN.get(usize::from(*octet)) != Some(&true) {
+            return None;
+        }
+        if *octet == b'@' && at.replace(place).is_some() {
+            return None;
+        }
+    }
+    let ends = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
+    if !ends(address.first()) || !ends(address.last()) {
+        return None;
+    }
+    let (local, domain) = std::str::from_utf8(address).ok()?.split_at_checked(at?)?;
+    Some((local, domain.get(1..)?))
 }
+
+/// The octets of an address in comparable form.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut octet = 0u8;
+    while octet < 128 {
+        plain[octet as usize] = octet.is_ascii_lowercase()
+            || octet.is_ascii_digit()
+            || matches!(octet, b'.' | b'-' | b'_' | b'+' | b'=' | b'@');
+        octet += 1;
+    }
+    plain
+};
 
 fn canonical(address: &[u8], suffixes: &PublicSuffixes) -> Option<String> {
     let address = Address::parse(address, suffixes);
@@ -154,7 +185,7 @@ mod tests {
     fn plain_addresses_are_their_own_comparable_form() {
         let suffixes = PublicSuffixes::built_in();
         for address in ["carl@army.ml", "a.b+c_d=e@x-y.example", "1@2.example"] {
-            assert_eq!(plain(address.as_bytes()), Some(address));
+            assert_eq!(plain(address.as_bytes()), address.split_once('@'));
             assert_eq!(
                 canonical(address.as_bytes(), &suffixes).as_deref(),
                 Some(address)

@@ -59,7 +59,7 @@ impl Learning {
     /// Returns suggestions from a batch that was not written.
     pub fn suggest_from(
         &self,
-        batch: &Batch,
+        batch: &mut Batch,
         snapshot: &Snapshot,
         limit: u32,
         today: Day,
@@ -68,36 +68,38 @@ impl Learning {
         let mut found = Suggestions::default();
         let mut contacts: Vec<(Standing, String, History)> = Vec::new();
         let mut places: foldhash::HashMap<String, usize> = foldhash::HashMap::default();
-        let mut sides: Vec<(Days, Days, foldhash::HashSet<&str>, u64)> = Vec::new();
-        for (domain, outbound) in &batch.sent {
-            let Some(parsed) = organisation(domain, &snapshot.suffixes) else {
-                continue;
-            };
-            let (kind, name) = standing(snapshot, &parsed);
-            if kind == Standing::Trusted {
-                continue;
-            }
-            let place = *places.entry(name.clone()).or_insert_with(|| {
-                contacts.push((kind, name, History::default()));
-                sides.push(Default::default());
-                contacts.len() - 1
-            });
-            let Some((days, _, senders, mails)) = sides.get_mut(place) else {
-                continue;
-            };
-            for (sender, tally) in &outbound.senders {
+        batch.add_up();
+        let mut sides: Vec<(Days, Days, foldhash::HashSet<u32>, u64)> = Vec::new();
+        let numbers: Vec<Option<usize>> = (batch.domains.iter())
+            .map(|(domain, side)| {
+                let parsed = organisation(domain, &snapshot.suffixes)?;
+                let (kind, name) = standing(snapshot, &parsed);
+                (side.is_recipient() && kind != Standing::Trusted).then(|| {
+                    *places.entry(name.clone()).or_insert_with(|| {
+                        contacts.push((kind, name, History::default()));
+                        sides.push(Default::default());
+                        contacts.len() - 1
+                    })
+                })
+            })
+            .collect();
+        for (pair, tally) in &batch.pairs {
+            let number = numbers.get(pair.domain() as usize).copied().flatten();
+            if let Some((days, _, senders, mails)) = number.and_then(|number| sides.get_mut(number))
+            {
                 days.merge(&tally.days);
-                senders.insert(sender);
+                senders.insert(pair.sender());
                 *mails += tally.mails;
             }
         }
-        for (domain, days) in &batch.received {
+        for (domain, side) in (batch.domains.iter()).filter(|(_, side)| side.received.count() > 0) {
             let place = (organisation(domain, &snapshot.suffixes))
                 .and_then(|parsed| places.get(registrable(&parsed)).copied());
             if let Some((sent, answers, _, _)) = place.and_then(|place| sides.get_mut(place))
                 && let Some(first) = sent.first()
             {
-                (days.iter().filter(|day| *day > first)).for_each(|day| answers.add(day));
+                let answered = side.received.iter().filter(|day| *day > first);
+                answered.for_each(|day| answers.add(day));
             }
         }
         let half_life = self.settings.half_life;
