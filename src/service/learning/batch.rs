@@ -396,7 +396,7 @@ mod tests {
     fn a_batch_is_bounded_and_says_what_it_left_out() {
         let mut batch = Batch::default();
         let day = Day::numbered(20_000);
-        let mut send = |batch: &mut Batch, n: usize| {
+        let send = |batch: &mut Batch, n: usize| {
             let domain = format!("d{n}.example");
             batch.sent("a@site.example", "x", &domain, day, true, |_| true);
         };
@@ -455,9 +455,14 @@ mod tests {
         let mail = |batch: &mut Batch, n: usize| {
             let sender = format!("{}@site.example", n % 7);
             let (local, domain) = (format!("{}", n % 11), format!("d{}.example", n % 3));
-            batch.sent(&sender, &local, &domain, day(n), n % 2 == 0, |name| {
-                name != "d2.example"
-            });
+            batch.sent(
+                &sender,
+                &local,
+                &domain,
+                day(n),
+                n.is_multiple_of(2),
+                |name| name != "d2.example",
+            );
         };
         let (mut one, mut other) = (Batch::default(), Batch::default());
         for n in 0..1000 {
