@@ -181,11 +181,9 @@ impl Clock {
             let month = i8::try_from(two(hour.get(5..7)?)?).ok()?;
             let day = two(hour.get(8..10)?)?;
             let hours = two(hour.get(11..13)?)?;
-            let date = Date::new(year, month, i8::try_from(day).ok()?).ok()?;
-            let start = date.at(i8::try_from(hours).ok()?, 0, 0, 0);
-            let utc = start.to_zoned(TimeZone::UTC).ok()?.timestamp();
+            let utc = start(&TimeZone::UTC, year, month, day, hours)?;
             self.iso_local = self.local(year, month, day, hours)?;
-            self.iso_hour = (*hour, utc.as_second());
+            self.iso_hour = (*hour, utc);
         }
         let (within, rest) = minutes_and_seconds(line.get(13..)?)?;
         let (start, rest) = match rest.first()? {
@@ -230,11 +228,17 @@ impl Clock {
     }
 
     fn local(&self, year: i16, month: i8, day: i64, hour: i64) -> Option<i64> {
-        let date = Date::new(year, month, i8::try_from(day).ok()?).ok()?;
-        let hour = i8::try_from(hour).ok().filter(|hour| *hour < 24)?;
-        let zoned = date.at(hour, 0, 0, 0).to_zoned(self.zone.clone()).ok()?;
-        Some(zoned.timestamp().as_second())
+        start(&self.zone, year, month, day, hour)
     }
+}
+
+/// Returns the second at which an hour begins in `zone`; `None` for a date or hour that is none.
+fn start(zone: &TimeZone, year: i16, month: i8, day: i64, hour: i64) -> Option<i64> {
+    let date = Date::new(year, month, i8::try_from(day).ok()?).ok()?;
+    // `Date::at` panics at 24.
+    let hour = i8::try_from(hour).ok().filter(|hour| *hour < 24)?;
+    let zoned = date.at(hour, 0, 0, 0).to_zoned(zone.clone()).ok()?;
+    Some(zoned.timestamp().as_second())
 }
 
 fn date(time: Timestamp, zone: &TimeZone) -> Date {
@@ -390,6 +394,11 @@ mod tests {
             "Nov 25 00:37:51",
             "Nov 25 30:00:00 mx",
             "2026-13-01T00:00:00Z mx",
+            "2026-11-25T24:00:00Z mx",
+            "2026-11-25 30:00:00 mx",
+            "<22>1 2026-11-25T30:00:00.1+01:00 mx",
+            "Wed 2026-11-25 30:00:00 CET mx",
+            "Nov 25 2026 24:00:00 mx",
             "<22",
             "<>",
             "<22>1 ",
