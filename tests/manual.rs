@@ -194,6 +194,10 @@ fn the_completions_are_scripts_of_their_shells() {
         assert!(output.status.success(), "{shell}");
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(script.contains("check-config"), "{shell}");
+        // `manual` and `completions` are for packagers, and hidden.
+        for hidden in ["Writes the manual pages", "straymail__subcmd__manual"] {
+            assert!(!script.contains(hidden), "{shell}: {hidden}");
+        }
     }
     let script = tempfile::NamedTempFile::new().unwrap();
     let output = Command::cargo_bin("straymail")

@@ -57,12 +57,21 @@ impl Manual {
 impl Completions {
     pub(super) fn run(&self) -> Result<u8, Failure> {
         let mut printed = Vec::new();
-        let mut command = Cli::command();
+        let mut command = without_hidden(&Cli::command());
         clap_complete::generate(self.shell, &mut command, "straymail", &mut printed);
         // The reader may be gone already (`| head`).
         let _ = io::Write::write_all(&mut io::stdout(), &printed);
         Ok(EXIT_FINE)
     }
+}
+
+/// Returns `command` without its hidden commands, which clap_complete would list.
+fn without_hidden(command: &clap::Command) -> clap::Command {
+    clap::Command::new("straymail")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(command.is_disable_help_subcommand_set())
+        .args(command.get_arguments().cloned())
+        .subcommands(shown(command).cloned())
 }
 
 /// Returns every page with the name of its file.
