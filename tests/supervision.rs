@@ -299,7 +299,7 @@ fn the_watchdog_hears_of_a_tcp_socket_of_systemd_where_there_is_no_network() -> 
     let log = settings.directory.join("log");
     let output = fs::File::create(&log)?;
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let child = Command::new(activate)
+    let mut child = Command::new(activate)
         .arg(format!("--listen={address}"))
         .args((settings.environment.iter()).map(|(name, value)| format!("--setenv={name}={value}")))
         .args(alone)
@@ -312,9 +312,12 @@ fn the_watchdog_hears_of_a_tcp_socket_of_systemd_where_there_is_no_network() -> 
         .spawn()?;
     let _guard = Guard::new(&format!("kill -KILL {}", child.id()))?;
     // The first connection starts it.
-    let _mta = wait_for("the socket", || Ok(TcpStream::connect(address).ok()))?;
+    let mta = wait_for("the socket", || Ok(TcpStream::connect(address).ok()));
     let heard = (0..3).try_for_each(|_| notices.wait_for("WATCHDOG=1"));
+    child.kill()?;
+    child.wait()?;
     let log = fs::read_to_string(&log)?;
+    mta?;
     heard.with_context(|| log.clone())?;
     ensure!(!log.contains("own session not judged"), "{log}");
     ensure!(log.contains(&format!("inet:{address}")), "{log}");
