@@ -12,6 +12,7 @@ mod evidence;
 mod explain;
 mod index;
 mod judge;
+mod keys;
 mod name;
 mod skeleton;
 mod suffix;
