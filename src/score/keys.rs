@@ -10,7 +10,7 @@
 use super::index::MOST_TOKENS;
 use super::judge::{Letters, edit_limit};
 use super::name::folded;
-use super::skeleton::UNITS;
+use super::skeleton::{UNITS, turns_r};
 use super::target::Target;
 use super::weights::TWO_EDITS_FROM;
 
@@ -182,7 +182,6 @@ impl<'l> Label<'l> {
             sum
         };
         let (mut before, mut first_before, mut sum_before) = (0, 0u64, 0u64);
-        let mut double_n = false;
         let (mut count, mut pair_count) = (0, 0);
         let (prefix, rest) = label.split_at(label.len().min(PREFIX));
         for ((byte, power), after) in prefix.iter().zip(&POWERS).zip(&mut self.sums[1..]) {
@@ -192,7 +191,6 @@ impl<'l> Label<'l> {
             let second = first.wrapping_mul(BASE_INVERSE);
             sum_before = sum;
             if *byte == before {
-                double_n |= before == b'n';
                 if let Some(pair) = self.holes.pairs.get_mut(pair_count) {
                     *pair = first_before.wrapping_add(second);
                     pair_count += 1;
@@ -208,11 +206,10 @@ impl<'l> Label<'l> {
         }
         for (byte, power) in rest.iter().zip(&POWERS[PREFIX..]) {
             add(*byte, *power);
-            double_n |= *byte == b'n' && before == b'n';
-            before = *byte;
         }
-        if double_n {
-            skeleton = skeleton_with_pairs(label);
+        let has = |set: u64| letters & set != 0;
+        if has(bit(b'r')) && has(bit(b'n') | bit(b'm')) && turns(label) {
+            skeleton = skeleton_turned(label);
         }
         (self.holes.count, self.holes.pair_count) = (count, pair_count);
         self.sum = sum;
@@ -323,22 +320,32 @@ const UNIT_STEPS: [(u64, u64); 256] = {
     steps
 };
 
-/// The hash of the skeleton of a label with `nn`, which looks like `rn`: the second of a pair turns
-/// the first one into an `r`. Without, the steps alone give a hash that is equal when the skeletons
-/// of [`super::skeleton`] are, but for the accidents of hashing.
+/// Returns whether an `r` of the label looks like an `n`.
+#[inline(never)]
+fn turns(label: &[u8]) -> bool {
+    label
+        .windows(2)
+        .any(|pair| pair[0] == b'r' && turns_r(pair[1]))
+}
+
+/// The hash of the skeleton of a label in which [`turns`] finds an `r`. Without, the steps alone give
+/// a hash that is equal when the skeletons of [`super::skeleton`] are, but for the accidents of
+/// hashing.
 #[cold]
-fn skeleton_with_pairs(label: &[u8]) -> u64 {
-    const PAIR: u64 = BASE
-        .wrapping_mul(b'r' as u64 - b'n' as u64)
-        .wrapping_add(b'n' as u64);
-    let (mut sum, mut after_n) = (0u64, false);
+fn skeleton_turned(label: &[u8]) -> u64 {
+    const TURN: u64 = (b'n' as u64).wrapping_sub(b'r' as u64);
+    // What the sum gains when the `r`s right before turn out to look like `n`s.
+    let (mut sum, mut gain) = (0u64, 0u64);
     for byte in label {
         let (factor, term) = UNIT_STEPS[usize::from(*byte)];
-        let pair = after_n && *byte == b'n';
-        after_n = *byte == b'n' && !pair;
-        sum = sum
-            .wrapping_mul(factor)
-            .wrapping_add(if pair { PAIR } else { term });
+        if turns_r(*byte) {
+            sum = sum.wrapping_add(gain);
+        }
+        gain = match byte {
+            b'r' => gain.wrapping_mul(BASE).wrapping_add(TURN),
+            _ => 0,
+        };
+        sum = sum.wrapping_mul(factor).wrapping_add(term);
     }
     sum
 }
@@ -486,6 +493,10 @@ mod tests {
             ("bannner", "bamner"),
             ("vvells", "wells"),
             ("northwestern-nnail", "northwestern-mail"),
+            ("sannnartin", "sanmartin"),
+            ("vietnarnnettv", "vietnamnettv"),
+            ("forrnal-forrrnal", "formal-forrmal"),
+            ("urnn", "umn"),
         ] {
             assert!(likeness(typed.as_bytes(), meant.as_bytes()).is_some());
             assert_eq!(label(typed).skeleton, label(meant).skeleton, "{typed}");

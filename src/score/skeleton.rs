@@ -34,6 +34,11 @@ pub(super) fn look(label: &str) -> (Cow<'_, str>, Look) {
             out.push(c);
             continue;
         }
+        if let Some(ascii) = stroked(c) {
+            out.push_str(ascii);
+            how.accent = true;
+            continue;
+        }
         if let Some(ascii) = curated(c) {
             out.push_str(ascii);
             how.foreign = true;
@@ -87,23 +92,37 @@ fn confusable(c: char, out: &mut String, how: &mut Look) {
     how.foreign = true;
 }
 
+/// Letters of European languages that are Latin letters with a stroke or two in one, which do not
+/// decompose: `łódź` is a city, like `münchen`.
+fn stroked(c: char) -> Option<&'static str> {
+    Some(match c {
+        'ø' => "o",
+        'ł' => "l",
+        'đ' | 'ð' => "d",
+        'ħ' => "h",
+        'ı' => "i",
+        'ŧ' => "t",
+        'ß' => "b",
+        'æ' => "ae",
+        'œ' => "oe",
+        _ => return None,
+    })
+}
+
 /// Letters that stand for a Latin letter when somebody imitates a name in another script, where
 /// UTS #39 says nothing or sees another likeness. Lower case only: domains have no other.
 fn curated(c: char) -> Option<&'static str> {
     Some(match c {
-        // Latin letters with strokes, which do not decompose
-        'ø' | 'ɵ' => "o",
-        'ł' | 'ƚ' | 'ɫ' => "l",
-        'đ' | 'ð' | 'ɖ' | 'ɗ' => "d",
-        'ħ' | 'ɦ' => "h",
-        'ı' | 'ɩ' | 'ɪ' => "i",
-        'ŧ' | 'ƭ' => "t",
+        // Letters of phonetic and of rare alphabets
+        'ɵ' => "o",
+        'ƚ' | 'ɫ' => "l",
+        'ɖ' | 'ɗ' => "d",
+        'ɦ' => "h",
+        'ɩ' | 'ɪ' => "i",
+        'ƭ' => "t",
         'ƀ' | 'ɓ' => "b",
         'ɡ' | 'ɠ' => "g",
         'ŋ' | 'ƞ' | 'ɲ' => "n",
-        'ß' => "b",
-        'æ' => "ae",
-        'œ' => "oe",
         'ɑ' => "a",
         'ɛ' | 'ə' => "e",
         'ʀ' | 'ɾ' | 'ɼ' => "r",
@@ -200,13 +219,14 @@ fn curated(c: char) -> Option<&'static str> {
 }
 
 /// What one byte looks like: a letter, and 0 or a second one. Wide letters are spelled out, so that
-/// `cia` looks like `cla` although `cl` looks like `d`.
+/// `cia` looks like `cla` although `cl` looks like `d`. An `r` in front of an `n` looks like one
+/// more `n` beside that, which is for [`skeleton`] to say.
 pub(super) const UNITS: [(u8, u8); 256] = {
     let mut units = [(0, 0); 256];
     let mut byte = 0;
     while byte < 256 {
         units[byte] = match byte as u8 {
-            b'm' => (b'r', b'n'),
+            b'm' => (b'n', b'n'),
             b'w' => (b'v', b'v'),
             b'd' => (b'c', b'l'),
             b'1' | b'i' | b'l' => (b'l', 0),
@@ -226,24 +246,35 @@ pub(super) const UNITS: [(u8, u8); 256] = {
     units
 };
 
-/// Returns the skeleton of a label that [`look`] returned, byte by byte. Equal skeletons look alike
-/// in a common typeface.
+/// Returns whether an `r` in front of this byte looks like an `n`: `rn` looks like `nn`, both look
+/// like `m`. With the `r` read as an `n`, every way to divide such letters into pairs gives the same.
+pub(super) fn turns_r(byte: u8) -> bool {
+    matches!(byte, b'n' | b'm')
+}
+
+/// Returns the skeleton of a label that [`look`] returned, byte by byte from its end. Equal skeletons
+/// look alike in a common typeface.
 fn skeleton(label: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = label;
-    let mut second = 0;
+    let (mut turned, mut pending) = (false, 0);
     std::iter::from_fn(move || {
-        if second != 0 {
-            return Some(std::mem::take(&mut second));
+        if pending != 0 {
+            return Some(std::mem::take(&mut pending));
         }
-        let len;
-        let first;
-        ((first, second), len) = match rest {
-            [b'n', b'n', ..] => ((b'r', b'n'), 2),
-            [byte, ..] => (UNITS[usize::from(*byte)], 1),
-            [] => return None,
+        let (byte, front) = rest.split_last()?;
+        rest = front;
+        let (first, second) = match byte {
+            b'r' if turned => (b'n', 0),
+            byte => {
+                turned = turns_r(*byte);
+                UNITS[usize::from(*byte)]
+            }
         };
-        rest = rest.get(len..).unwrap_or_default();
-        Some(first)
+        if second == 0 {
+            return Some(first);
+        }
+        pending = first;
+        Some(second)
     })
 }
 
@@ -263,7 +294,9 @@ pub(super) fn likeness(typed: &[u8], meant: &[u8]) -> Option<Likeness> {
         return None;
     }
     let digits = |label: &[u8]| label.iter().filter(|byte| byte.is_ascii_digit()).count();
-    if typed.len() == meant.len() && digits(typed) == digits(meant) {
+    // Who imitates a name leaves some of it: `se` is no `53`.
+    let none_left = typed.iter().zip(meant).all(|(t, m)| t != m);
+    if typed.len() == meant.len() && (digits(typed) == digits(meant) || none_left) {
         Some(Likeness::Letters)
     } else {
         Some(Likeness::Contrived)
@@ -295,6 +328,7 @@ mod tests {
             latin: true,
         };
         assert_eq!(how("enerğy"), accent);
+        assert_eq!(how("łódź"), accent);
         let mixed = Look {
             accent: false,
             foreign: true,
@@ -317,6 +351,14 @@ mod tests {
             ("todayclays", "todaydays", Likeness::Contrived),
             ("faceb00k", "facebook", Likeness::Contrived),
             ("vvells", "wells", Likeness::Contrived),
+            // Each way to read a row of `r` and `n`.
+            ("sannnartin", "sanmartin", Likeness::Contrived),
+            ("sanrnartin", "sanmartin", Likeness::Contrived),
+            ("vietnarnnettv", "vietnamnettv", Likeness::Contrived),
+            ("vietnannnettv", "vietnamnettv", Likeness::Contrived),
+            ("urnn", "umn", Likeness::Contrived),
+            ("unnn", "umn", Likeness::Contrived),
+            ("forrnal", "formal", Likeness::Contrived),
             ("cla", "cia", Likeness::Letters),
             ("accentvre", "accenture", Likeness::Letters),
         ] {
@@ -327,6 +369,8 @@ mod tests {
             );
         }
         assert_eq!(likeness(b"army", b"navy"), None);
+        assert_eq!(likeness(b"arny", b"amy"), Some(Likeness::Contrived));
+        assert_eq!(likeness(b"nrny", b"nay"), None);
         assert_eq!(likeness(b"arm", b"army"), None);
     }
 }
