@@ -8,7 +8,7 @@ use super::distance::{At, Keyboard, Step, only_step, steps, within};
 use super::index::{MOST_STARTS, MOST_TOKENS};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
-use super::suffix::{other_registry, slip};
+use super::suffix::{authority, other_registry, slip};
 use super::target::{Target, TargetKind};
 use super::weights as w;
 use super::words;
@@ -166,14 +166,13 @@ fn whole_label(
         return None;
     }
     let slip = slip(reading.suffix, reading.listed, target.suffix(), keyboard)?;
-    if disguised && alike {
-        let points = slip.points.min(w::ALSO_LABEL.abs());
-        return Some(
-            Terms::of(disguise(typed, target), w::SKELETON_FOLDED + w::ALSO_LABEL)
-                .and(slip.reason, points / 2),
-        );
+    let foreign = look.foreign || target.look.foreign;
+    if foreign && alike {
+        return disguised_ending(typed, reading, &slip, target);
     }
-    if label == meant {
+    // An accent alone is how the same word is written where people speak so: `zürich.ch` is the city,
+    // whatever `zurich.com` is.
+    if alike && (label == meant || disguised) {
         return Some(ending_only(reading, &slip, target));
     }
     // Only where the ending is clearly a typo.
@@ -189,6 +188,30 @@ fn whole_label(
     Some(terms)
 }
 
+/// Letters of another alphabet that look like the label, with another ending.
+fn disguised_ending(
+    typed: &Name<'_>,
+    reading: &Reading<'_>,
+    slip: &super::suffix::Slip,
+    target: &Target,
+) -> Option<Terms> {
+    let reason = disguise(typed, target);
+    // A whole word of another alphabet under an ending of its own is a word.
+    if reason == Reason::WholeScript && reading.suffix.contains("xn--") {
+        return None;
+    }
+    let points = slip.points.min(w::ALSO_LABEL.abs());
+    let mut terms =
+        Terms::of(reason, w::SKELETON_FOLDED + w::ALSO_LABEL).and(slip.reason, points / 2);
+    let length = i32::try_from(target.label().len()).unwrap_or(i32::MAX);
+    let all = sum(&terms);
+    let points = all * (length + 1).min(6) / 6 - all;
+    if points != 0 {
+        terms.push(Reason::ShortLabel, points);
+    }
+    Some(terms)
+}
+
 /// The right label with another ending.
 fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Target) -> Terms {
     let length = i32::try_from(target.label().len()).unwrap_or(i32::MAX);
@@ -199,21 +222,35 @@ fn ending_only(reading: &Reading<'_>, slip: &super::suffix::Slip, target: &Targe
         slip.reason,
         Reason::SecondLevelDropped | Reason::WrongSecondLevel | Reason::CountryDropped
     );
+    // Every short label exists under every ending; a slip of one letter says a little more.
+    let finger = match slip.reason {
+        Reason::EndingTypo | Reason::DeadEnding => true,
+        Reason::OtherCountry => slip.points >= w::COUNTRY_NEIGHBOUR,
+        // Hardly anybody else is called what four letters of an authority stand for.
+        Reason::OtherEnding => slip.points == w::GENERIC_FROM_CLOSED && length >= 4,
+        _ => false,
+    };
     if reading.listed && !deep && !by_registry {
-        // Every short label exists under every ending; a slip of one letter says a little more.
-        let finger = match slip.reason {
-            Reason::EndingTypo => true,
-            Reason::OtherCountry => slip.points >= w::COUNTRY_NEIGHBOUR,
-            _ => false,
-        };
         let room = if finger { 2 } else { 1 };
         let points = slip.points * (length + room).min(6) / 6 - slip.points;
         if points != 0 {
             terms.push(Reason::ShortLabel, points);
         }
     }
+    // Who has the name in another closed registry is another institution: `kent.ac.uk` beside
+    // `kent.gov.uk`, `justice.gov.il` beside `justice.gov`. The authorities of the USA are one.
+    let institution = !deep
+        && matches!(
+            slip.reason,
+            Reason::OtherEnding
+                | Reason::CountryAdded
+                | Reason::CountryDropped
+                | Reason::WrongSecondLevel
+        )
+        && words::closed_registry(reading.suffix).is_some()
+        && !(authority(reading.suffix) && authority(target.suffix()));
     match target.kind {
-        TargetKind::Known if slip.points <= w::COUNTRY_OTHER => {}
+        TargetKind::Known if slip.points <= w::COUNTRY_OTHER || institution => {}
         TargetKind::Known => {
             let points = match slip.reason {
                 Reason::EndingTypo => w::KNOWN_NAME_TYPO,
@@ -638,7 +675,12 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     }
     let generic = w::COMMON_ENDINGS.contains(&reading.suffix)
         || !reading.suffix.contains('.') && reading.suffix.len() > 2;
-    if !hyphen && (meant.len() < 5 || known || !(generic || reading.suffix == target.suffix())) {
+    // A known name is a word too often; glued to one that asks for a password it is none.
+    // The index finds a label that begins another from five letters, one that ends it from two.
+    let shortest = if at_end { 5 } else { 4 };
+    let demands = meant.len() >= shortest && words::DEMANDING.contains(&word);
+    let glued = demands || (!known && meant.len() >= 5);
+    if !hyphen && !(glued && (generic || reading.suffix == target.suffix())) {
         return None;
     }
     let official = words::BUSINESS.contains(&word);

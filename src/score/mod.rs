@@ -161,11 +161,11 @@ impl Suspicion<'_> {
 impl Scorer {
     /// Builds the index over `trusted`.
     pub fn new(trusted: TrustedList, settings: ScoreSettings) -> Scorer {
+        let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
         let mut endings: HashMap<&str, usize> = HashMap::default();
-        for name in webmail() {
+        for name in &webmail {
             *endings.entry(first_label(name)).or_default() += 1;
         }
-        let webmail: HashSet<Box<str>> = webmail().map(Box::from).collect();
         let mut targets: Vec<Target> = Vec::new();
         let mut suffixes = Vec::new();
         for entry in trusted.entries() {
@@ -179,8 +179,10 @@ impl Scorer {
                         TargetKind::Entry
                     };
                     let mut target = Target::of(&entry.domain, kind, webmail.contains(ascii));
-                    target.one_ending =
-                        target.frequent && endings.get(first_label(ascii)) == Some(&1);
+                    let label = first_label(ascii);
+                    target.one_ending = target.frequent
+                        && endings.get(label) == Some(&1)
+                        && !words::SHARED.contains(&label);
                     targets.push(target);
                 }
             }

@@ -127,6 +127,10 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
     if typed.contains('.') || meant.contains('.') {
         return far(Reason::OtherEnding, w::COUNTRY_OTHER);
     }
+    if closed_registry(typed).is_some() && closed_registry(meant).is_some() {
+        // `alaska.gov` and `alaska.edu`: strangers can have neither.
+        return far(Reason::OtherEnding, w::SECOND_LEVEL_CLOSED);
+    }
     match (country(typed), country(meant)) {
         (false, false) => far(
             Reason::OtherEnding,
@@ -159,7 +163,7 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
 }
 
 /// Endings of authorities of the USA, which elsewhere are second levels.
-fn authority(ending: &str) -> bool {
+pub(super) fn authority(ending: &str) -> bool {
     matches!(ending, "gov" | "mil")
 }
 

@@ -130,7 +130,7 @@ pub(super) const COUNTRY_NEIGHBOUR: i32 = 64;
 pub(super) const COUNTRY_ONE: i32 = 56;
 /// One edit that leads to a country where many companies have one.
 pub(super) const LARGE_COUNTRY_SWAPPED: i32 = 58;
-pub(super) const LARGE_COUNTRY_NEIGHBOUR: i32 = 46;
+pub(super) const LARGE_COUNTRY_NEIGHBOUR: i32 = 51;
 pub(super) const LARGE_COUNTRY_ONE: i32 = 40;
 /// Countries whose endings international companies register first.
 pub(super) const LARGE_COUNTRIES: &[&str] = &[

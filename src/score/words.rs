@@ -120,6 +120,42 @@ pub(super) const BUSINESS: &[&str] = &[
     "www",
 ];
 
+/// Names of mail providers that are words, or brands in many countries: there is no `gmail.fr`, but
+/// `orange.fr` is one of several. Those below [`super::weights::FREQUENT_FROM`] letters need not be
+/// here.
+pub(super) const SHARED: &[&str] = &[
+    "alice",
+    "charter",
+    "frontier",
+    "gazeta",
+    "globo",
+    "libero",
+    "mailbox",
+    "online",
+    "orange",
+    "passport",
+    "planet",
+    "pobox",
+    "proton",
+    "rambler",
+    "rogers",
+    "roadrunner",
+    "skynet",
+    "softbank",
+    "speedy",
+    "tele2",
+    "telefonica",
+    "telenet",
+    "telia",
+    "virgin",
+];
+
+/// Those of [`BUSINESS`] that ask for a password or for money, and that few companies are called.
+pub(super) const DEMANDING: &[&str] = &[
+    "account", "accounts", "auth", "billing", "confirm", "helpdesk", "invoice", "login", "logon",
+    "payment", "payments", "signin", "sso", "verify", "webmail",
+];
+
 /// Second-level labels that mean the same in different countries: `co.uk` and `com.au` are both
 /// companies. The first of a group is the generic top-level domain of that kind.
 const SECOND_LEVELS: [&[&str]; 6] = [
