@@ -1,10 +1,11 @@
 //! Words for a person who has never seen this program.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use super::distance::{Keyboard, Step, only_step, steps};
 use super::evidence::{Edit, Piece, Reason};
-use super::name::Name;
+use super::name::{Name, folded};
 
 /// Longest part of two names that is compared letter by letter; longer differences are marked as
 /// a whole. Ordinary labels are shorter, and the work grows with the square.
@@ -31,15 +32,17 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
         .unwrap_or((meant, ""));
     let mut pieces = Pieces(Vec::with_capacity(4));
     pieces.push(Kind::Same, head);
-    let (mut t, mut m) = (['\0'; LONGEST_DIFFERENCE], ['\0'; LONGEST_DIFFERENCE]);
-    match (letters(typed, &mut t), letters(meant, &mut m)) {
-        (Some(typed), Some(meant)) if !typed.is_empty() && !meant.is_empty() => {
-            align(typed, meant, &mut pieces);
+    let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
+    if dots(typed) == dots(meant) {
+        // Label by label: nobody typed the `m` of `.com` for that of `.mil`.
+        let mut dot = "";
+        for (typed, meant) in typed.split('.').zip(meant.split('.')) {
+            pieces.push(Kind::Same, dot);
+            part(typed, meant, &mut pieces);
+            dot = ".";
         }
-        _ => {
-            pieces.push(Kind::Extra, typed);
-            pieces.push(Kind::Missing, meant);
-        }
+    } else {
+        part(typed, meant, &mut pieces);
     }
     pieces.push(Kind::Same, tail);
     let pieces = pieces.0;
@@ -56,6 +59,26 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
         marked.push_str(after);
     }
     Edit { marked, pieces }
+}
+
+/// Adds the difference between two parts, which may be equal.
+fn part(typed: &str, meant: &str, pieces: &mut Pieces) {
+    // What was added in front, `loginnavy`, is seen when the same letters behind are set aside.
+    let (typed, meant, tail) = match typed.strip_suffix(meant) {
+        Some(front) => (front, "", meant),
+        None => (typed, meant, ""),
+    };
+    let (mut t, mut m) = (['\0'; LONGEST_DIFFERENCE], ['\0'; LONGEST_DIFFERENCE]);
+    match (letters(typed, &mut t), letters(meant, &mut m)) {
+        (Some(typed), Some(meant)) if !typed.is_empty() && !meant.is_empty() => {
+            align(typed, meant, pieces);
+        }
+        _ => {
+            pieces.push(Kind::Extra, typed);
+            pieces.push(Kind::Missing, meant);
+        }
+    }
+    pieces.push(Kind::Same, tail);
 }
 
 /// The letters of a text, when they fit.
@@ -129,7 +152,15 @@ fn align(typed: &[char], meant: &[char], pieces: &mut Pieces) {
             };
         }
     }
+    // Where most letters differ, those that do not are an accident.
     let (mut i, mut j) = (0, 0);
+    if 2 * usize::from(common[0]) < typed.len().max(meant.len()) {
+        typed.iter().for_each(|c| pieces.push_char(Kind::Extra, *c));
+        meant
+            .iter()
+            .for_each(|c| pieces.push_char(Kind::Missing, *c));
+        return;
+    }
     while i < typed.len() || j < meant.len() {
         if i < typed.len() && j < meant.len() && typed[i] == meant[j] {
             pieces.push_char(Kind::Same, meant[j]);
@@ -146,10 +177,11 @@ fn align(typed: &[char], meant: &[char], pieces: &mut Pieces) {
     }
 }
 
-/// Returns a reason in words. `meant` is the name of the candidate.
+/// Returns a reason in words. `meant` is the name of the candidate, `label` and `suffix` are parts of it.
 pub(super) fn detail(
     reason: Reason,
     typed: &Name<'_>,
+    meant: &str,
     label: &str,
     suffix: &str,
 ) -> Cow<'static, str> {
@@ -197,7 +229,7 @@ pub(super) fn detail(
         Reason::WrongSecondLevel | Reason::SecondLevelDropped | Reason::SecondLevelAdded => {
             format!("the ending is .{ending}, not .{suffix}").into()
         }
-        Reason::TrustedEnding => format!("the name ends nearly in .{suffix}").into(),
+        Reason::TrustedEnding => format!("the ending is nearly .{suffix}").into(),
         Reason::KnownName => format!("{label}.{suffix} is a name in use").into(),
         Reason::OwnDomain => format!("{label}.{suffix} is your own domain").into(),
         Reason::Homoglyph => "it holds letters of another alphabet that look the same".into(),
@@ -206,8 +238,15 @@ pub(super) fn detail(
         Reason::AsciiLookalike => {
             format!("letters or digits in it look like those of {label}.{suffix}").into()
         }
-        Reason::Dots => "a dot is missing, too much or in another place".into(),
-        Reason::HostGlued => format!("a dot is missing in front of {label}.{suffix}").into(),
+        Reason::Dots => moved_dots(typed, meant).into(),
+        Reason::HostGlued => {
+            let front = reading.label.strip_suffix(label);
+            let what = match front.is_some_and(|front| front.ends_with('-')) {
+                true => "a hyphen stands for the dot",
+                false => "a dot is missing",
+            };
+            format!("{what} in front of {label}.{suffix}").into()
+        }
         Reason::EmbeddedDomain => format!(
             "the mail would go to {}.{ending}, which only mentions the trusted name",
             reading.label
@@ -232,6 +271,21 @@ pub(super) fn detail(
         Reason::Companion => "other recipients of this message are at that domain".into(),
         Reason::LocalPart => "the same address is known at that domain".into(),
         Reason::Limit => "scores end at 0 and at 100".into(),
+    }
+}
+
+/// What became of the dots of `meant`.
+fn moved_dots(typed: &Name<'_>, meant: &str) -> &'static str {
+    let mut tails = typed.tails();
+    let Some(tail) = tails.find(|tail| folded(tail).eq(folded(meant))) else {
+        return "a dot is missing, too much or in another place";
+    };
+    let count = |text: &str, separator| text.bytes().filter(|byte| *byte == separator).count();
+    match count(tail, b'.').cmp(&count(meant, b'.')) {
+        Ordering::Less if count(tail, b'-') > count(meant, b'-') => "a hyphen stands for a dot",
+        Ordering::Less => "a dot is missing",
+        Ordering::Equal => "a dot is in another place",
+        Ordering::Greater => "there is a dot too many",
     }
 }
 
@@ -288,6 +342,13 @@ mod tests {
         );
         assert_eq!(marked("аrmy.mil", "army.mil"), "{а}[a]rmy.mil");
         assert_eq!(marked("cba.com", "cba.com.au"), "cba.com[.au]");
+        assert_eq!(marked("gmailc.om", "gmail.com"), "gmail{c}.[c]om");
+        assert_eq!(
+            marked("loginnavy.com", "navy.mil"),
+            "{login}navy.{com}[mil]"
+        );
+        assert_eq!(marked("zürich.ch", "zurich.com"), "z{ü}[u]rich.{ch}[com]");
+        assert_eq!(marked("af.il", "af.mil"), "af.[m]il");
         assert_eq!(
             edit("army.ml", "army.mil").pieces,
             [

@@ -520,7 +520,7 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
             .map(|&(reason, points)| Evidence {
                 reason,
                 points,
-                detail: explain::detail(reason, typed, label, suffix),
+                detail: explain::detail(reason, typed, &meant, label, suffix),
             })
             .collect(),
         edit: explain::edit(counterpart, &meant),
