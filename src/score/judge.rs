@@ -676,10 +676,7 @@ fn label_and_word(typed: &Name<'_>, target: &Target) -> Option<Terms> {
     let generic = w::COMMON_ENDINGS.contains(&reading.suffix)
         || !reading.suffix.contains('.') && reading.suffix.len() > 2;
     // A known name is a word too often; glued to one that asks for a password it is none.
-    // The index finds a label that begins another from five letters, one that ends it from two.
-    let shortest = if at_end { 5 } else { 4 };
-    let demands = meant.len() >= shortest && words::DEMANDING.contains(&word);
-    let glued = demands || (!known && meant.len() >= 5);
+    let glued = meant.len() >= 5 && (!known || words::DEMANDING.contains(&word));
     if !hyphen && !(glued && (generic || reading.suffix == target.suffix())) {
         return None;
     }
