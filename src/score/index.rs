@@ -13,11 +13,11 @@
 //! The index may propose too much, never too little; [`super::judge`] decides. A scan over
 //! all targets is the oracle of the tests.
 
-use super::judge::{close, edit_limit};
 use super::keys::{
     BASE, Ends, LONGEST, Label, POWERS, PREFIX, SHORTEST_GLUED, Tag, bit, hash, key_count, keys,
     mix, term,
 };
+use super::label_slip::{close, edit_limit};
 use super::name::{Name, folded};
 use super::target::Target;
 use super::words;

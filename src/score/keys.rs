@@ -8,7 +8,7 @@
 //! work of a query is bounded whatever it hits.
 
 use super::index::MOST_TOKENS;
-use super::judge::{Letters, edit_limit};
+use super::label_slip::{Letters, edit_limit};
 use super::name::folded;
 use super::skeleton::{UNITS, turns_r};
 use super::target::Target;

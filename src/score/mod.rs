@@ -13,10 +13,12 @@ mod explain;
 mod index;
 mod judge;
 mod keys;
+mod label_slip;
 mod name;
 mod skeleton;
 mod suffix;
 mod target;
+mod terms;
 mod weights;
 mod words;
 
@@ -34,9 +36,10 @@ pub use evidence::{Assessment, Candidate, Edit, Evidence, Finding, Piece, Reason
 pub use explain::edit;
 
 use index::Index;
-use judge::{Terms, judge, judge_suffix, sum};
+use judge::{judge, judge_suffix};
 use name::Name;
 use target::{Target, TargetKind};
+use terms::{Terms, sum};
 use weights as w;
 
 /// What the scorer is told beside the name itself. Looked-up facts come in as arguments.

@@ -2,7 +2,7 @@
 
 use crate::domain::Domain;
 
-use super::judge::{Letters, letters};
+use super::label_slip::{Letters, letters};
 use super::name::Name;
 use super::skeleton::Look;
 
