@@ -201,6 +201,8 @@ fn t06_no_shell_is_started_and_programs_only_by_an_admins_commands() {
             }
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            // Describes a command line, starts nothing.
+            let code = code.replace("clap::Command::new(", "");
             if code.contains("Command::new(") {
                 found.push(path.display().to_string());
             }
