@@ -520,7 +520,7 @@ fn killed_while_restoring_nothing_is_used_before_all_of_it_is_there() {
         assert_eq!(
             refused.to_string(),
             format!(
-                "{} holds half of a backup: its restore was broken off; run it again with --replace",
+                "{} holds half of a backup: its restore was broken off; run `straymail restore --replace` with that backup again",
                 dir.display()
             ),
             "{fault}"

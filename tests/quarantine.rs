@@ -130,6 +130,13 @@ fn all(quarantine: &Quarantine, second: i64) -> Vec<Entry> {
         .unwrap()
 }
 
+fn ids(quarantine: &Quarantine, second: i64) -> Vec<EntryId> {
+    all(quarantine, second)
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect()
+}
+
 fn spool_file(dir: &Path) -> std::path::PathBuf {
     let mut entries = fs::read_dir(dir.join("spool"))
         .unwrap()
@@ -481,13 +488,7 @@ fn a_full_disk_removes_the_temporary_file_and_takes_nothing() {
     assert!(matches!(error, HoldError::Spool(_)), "{error}");
     assert_eq!((temporary(), files(dir.path())), (0, 1));
     fs::remove_file(dir.path().join("ballast")).unwrap();
-    assert_eq!(
-        all(&quarantine, 0)
-            .iter()
-            .map(|entry| entry.id.clone())
-            .collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(ids(&quarantine, 0), [id]);
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Learn {
                 desk.complain(&FileError { name, error })?;
             }
         }
-        let mut batch = learner.into_batch();
+        let batch = learner.into_batch();
         if batch.left_out() > 0 {
             eprintln!(
                 "straymail: {} mails did not fit into memory and are not among these; give fewer logs",
@@ -278,7 +278,7 @@ impl Learn {
             );
         }
         let found = (site.learning).suggest_from(
-            &mut batch,
+            &batch,
             &site.snapshot,
             self.limit.unwrap_or(DEFAULT_LIMIT),
             today,

@@ -39,7 +39,7 @@ pub use log::{Counted, LogLearner, New};
 pub use settings::LearningSettings;
 pub use suggest::{Suggestion, Suggestions};
 
-use batch::{Tally, is_role};
+use batch::{Side, Tally, is_role};
 use key::{Kind, LearnKey};
 
 /// Entries written in one transaction, so that a hold never waits long for the lock.
@@ -189,8 +189,8 @@ impl Learning {
     /// # Errors
     /// The store cannot be written; what was not written stays in the batch.
     pub fn write(&self, batch: &mut Batch, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let places: Vec<Option<Place>> = (batch.domains.keys())
-            .map(|domain| self.place(domain, snapshot))
+        let places: Vec<Option<Place>> = (batch.domains.iter())
+            .map(|(domain, side)| self.place(domain, side, snapshot))
             .collect();
         let place = |domain: u32| places.get(domain as usize).and_then(Option::as_ref);
         let senders: Vec<Pseudonym> = (batch.senders.iter())
@@ -199,11 +199,12 @@ impl Learning {
         let sender = |number: u32| senders.get(number as usize).copied();
         batch.add_up();
         // Backwards, because what is written is cut off at the end.
-        (batch.pairs).sort_by_cached_key(|(pair, _)| {
+        let mut pairs = std::mem::take(&mut batch.pairs);
+        pairs.sort_by_cached_key(|(pair, _)| {
             let domain = place(pair.domain()).map(|place| place.pseudonym);
             Reverse((domain, sender(pair.sender())))
         });
-        in_pieces(&mut batch.pairs, |pairs| {
+        let written = in_pieces(&mut pairs, |pairs| {
             self.quarantine.store.write(Durability::Written, |ledger| {
                 let mut total = None::<(&Place, Tally)>;
                 for (pair, tally) in pairs.iter().rev() {
@@ -228,7 +229,11 @@ impl Learning {
                     None => Ok(()),
                 }
             })
-        })?;
+        });
+        // What could not be written goes back in the order of a batch.
+        pairs.sort_unstable_by_key(|(pair, _)| *pair);
+        batch.pairs = pairs;
+        written?;
         let mut mailboxes: Vec<(Pseudonym, Pseudonym, Day)> = (batch.mailboxes.iter())
             .filter_map(|mailbox| {
                 let place = place(mailbox.domain)?;
@@ -278,10 +283,14 @@ impl Learning {
         })
     }
 
-    /// Returns how mail to `domain` is counted; `None` where there is no organisation behind it.
-    fn place(&self, domain: &str, snapshot: &Snapshot) -> Option<Place> {
+    /// Returns how mail with `domain` is counted; `None` where there is no organisation behind it.
+    fn place(&self, domain: &str, side: &Side, snapshot: &Snapshot) -> Option<Place> {
         let parsed = organisation(domain, &snapshot.suffixes)?;
-        let (standing, name) = standing(snapshot, &parsed);
+        // Strangers who only wrote to us are many, and nothing is kept of them: not judged.
+        let (standing, name) = match side.is_recipient() {
+            true => standing(snapshot, &parsed),
+            false => (Standing::Other, counted_as(snapshot, &parsed).to_owned()),
+        };
         Some(Place {
             pseudonym: self.domain(&name),
             standing,
@@ -563,8 +572,7 @@ impl Learning {
                 pseudonyms.extend(name.map(|name| self.mailbox(local, name)));
             }
         } else if let Some(domain) = organisation(whom, &snapshot.suffixes) {
-            let name = snapshot.scorer.trusted_name(&domain);
-            pseudonyms.push(self.domain(name.unwrap_or_else(|| registrable(&domain))));
+            pseudonyms.push(self.domain(counted_as(snapshot, &domain)));
         }
         self.quarantine.store.write(Durability::Synced, |ledger| {
             let mut erased = Erased::default();
@@ -637,6 +645,12 @@ fn organisation(domain: &str, suffixes: &PublicSuffixes) -> Option<Domain> {
 /// Returns the name mail is counted by: hosts of one organisation say no more than its name.
 fn registrable(domain: &Domain) -> &str {
     domain.registrable().unwrap_or(domain.ascii())
+}
+
+/// Returns the name that mail with a domain is counted by: the trusted one that covers it, else
+/// that of its organisation.
+fn counted_as<'n>(snapshot: &'n Snapshot, domain: &'n Domain) -> &'n str {
+    (snapshot.scorer.trusted_name(domain)).unwrap_or_else(|| registrable(domain))
 }
 
 /// Returns what a name is to the trusted list, and the name it is counted by.

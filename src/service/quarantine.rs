@@ -11,6 +11,7 @@
 //! Files and rows agree because the steps that touch both happen inside a write transaction:
 //! a file is renamed into place, or removed, while nobody else can change its rows.
 
+mod error;
 mod recovery;
 mod release;
 mod settings;
@@ -27,10 +28,11 @@ use crate::spool::{
 };
 use crate::store::{
     Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Day, DayTotal, Durability, Entry,
-    EntryFilter, EntryId, EntryState, EventKind, IdPrefix, IdPrefixError, Ledger, Message,
-    NewApproval, NewEntry, NewLetter, Store, StoreError, Stored, Verified,
+    EntryFilter, EntryId, EntryState, EventKind, IdPrefix, Ledger, Message, NewApproval, NewEntry,
+    NewLetter, Store, StoreError, Stored, Verified,
 };
 
+pub use error::{Cap, HoldError, QuarantineError};
 pub(super) use recovery::BATCH;
 pub use recovery::Recovery;
 pub use release::Released;
@@ -38,140 +40,6 @@ pub use settings::QuarantineSettings;
 
 /// How many of the matching ids an "ambiguous" message names.
 const AMBIGUOUS_SHOWN: u32 = 5;
-
-/// Why the quarantine did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
-    /// The database refused.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The spool refused.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// A restore was broken off.
-    #[error("{} holds half of a backup: its restore was broken off; run it again with --replace", dir.display())]
-    HalfRestored {
-        /// The state directory.
-        dir: std::path::PathBuf,
-    },
-    /// What was typed is not an id.
-    #[error(transparent)]
-    Id(#[from] IdPrefixError),
-    /// No entry has this id.
-    #[error("no entry {0}")]
-    NoEntry(IdPrefix),
-    /// No approval has this id.
-    #[error("no approval {0}")]
-    NoApproval(IdPrefix),
-    /// Several ids begin so.
-    #[error("{prefix} is ambiguous: {}", ids.join(", "))]
-    Ambiguous {
-        /// What was typed.
-        prefix: IdPrefix,
-        /// Some of the ids that begin so.
-        ids: Vec<String>,
-    },
-    /// The entry is finished.
-    #[error("entry {id} was {state} at {at:.0}")]
-    Finished {
-        /// Which.
-        id: EntryId,
-        /// How it ended.
-        state: EntryState,
-        /// When.
-        at: Timestamp,
-    },
-    /// Its sender decided, and the worker has yet to carry it out.
-    #[error("the sender of entry {0} has just decided to send it")]
-    Decided(EntryId),
-    /// Somebody else is releasing the entry.
-    #[error(
-        "entry {id} is being released by another process; if that died, it can be taken again at {until:.0}"
-    )]
-    BeingReleased {
-        /// Which.
-        id: EntryId,
-        /// End of the other's lease.
-        until: Timestamp,
-    },
-    /// The entry could not be handed to the MTA; it is held as before.
-    #[error("entry {id} not released, it is still held: {why}")]
-    NotReleased {
-        /// Which.
-        id: EntryId,
-        /// The reason with its causes.
-        why: String,
-    },
-    /// The MTA took the message, but that could not be written down.
-    #[error(
-        "entry {id} was delivered, but the quarantine could not be updated; do not release it again"
-    )]
-    NotMarked {
-        /// Which.
-        id: EntryId,
-        /// What the database said.
-        #[source]
-        source: StoreError,
-    },
-}
-
-/// Why a message was not held. The client must be asked to try again: it was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum HoldError {
-    /// Too little disk space; nothing was written.
-    #[error("message not held")]
-    LowSpace(#[source] SpoolError),
-    /// A cap of the quarantine is reached; no file was made.
-    #[error(
-        "message not held: with its {size} octets {used} would become more than {cap} allows ({max}); release or drop some, or raise the cap"
-    )]
-    OverCap {
-        /// Which cap.
-        cap: Cap,
-        /// Octets of this message.
-        size: u64,
-        /// Octets that count towards the cap already.
-        used: u64,
-        /// What the cap allows.
-        max: u64,
-    },
-    /// The spool refused.
-    #[error("message not held")]
-    Spool(#[source] SpoolError),
-    /// The database refused.
-    #[error("message not held")]
-    Store(#[from] StoreError),
-    /// There is nobody to hold it for.
-    #[error("message not held: no recipient was given")]
-    NoRecipients,
-}
-
-/// What bounds the octets of held messages; the name is that of the key in milter.yaml.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cap {
-    /// All of them.
-    Total,
-    /// Those of one envelope sender.
-    Sender,
-}
-
-impl std::fmt::Display for Cap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Cap::Total => "quarantine.max_total",
-            Cap::Sender => "quarantine.max_per_sender",
-        })
-    }
-}
-
-impl From<SpoolError> for HoldError {
-    fn from(error: SpoolError) -> Self {
-        match error {
-            SpoolError::LowSpace { .. } => HoldError::LowSpace(error),
-            _ => HoldError::Spool(error),
-        }
-    }
-}
 
 /// Everything known of one entry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -200,8 +68,8 @@ impl Quarantine {
     /// a missing or damaged index is rebuilt. [`Quarantine::recovery`] says what was done.
     ///
     /// # Errors
-    /// The state directory is not usable or half restored, or the database is locked, damaged while another
-    /// process has it open, or of a newer straymail.
+    /// The state directory is not usable or half restored, or the database is locked, damaged
+    /// while another process has it open, or of a newer straymail.
     pub fn open(
         settings: QuarantineSettings,
         now: Timestamp,

@@ -116,13 +116,7 @@ fn a_file_that_does_not_read_is_reported_and_the_others_are_taken_up() {
     fs::write(dir.path().join("spool/README"), b"not ours").unwrap();
     let quarantine = open(dir.path(), 1);
     assert_eq!(quarantine.recovery().damaged.len(), 1);
-    assert_eq!(
-        all(&quarantine, 100)
-            .iter()
-            .map(|entry| entry.id.clone())
-            .collect::<Vec<_>>(),
-        [id]
-    );
+    assert_eq!(ids(&quarantine, 100), [id]);
 }
 
 #[test]

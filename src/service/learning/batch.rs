@@ -141,8 +141,8 @@ impl Tally {
 }
 
 impl Batch {
-    /// Counts a mail from `sender` to `local` at `domain` (as compared) that was accepted on `day`, or without `new` only the day. `is_trusted` is asked once for every
-    /// domain.
+    /// Counts a mail from `sender` to `local` at `domain` (as compared) that was accepted on `day`,
+    /// or without `new` only the day. `is_trusted` is asked once for every domain.
     pub fn sent(
         &mut self,
         sender: &str,

@@ -1,9 +1,8 @@
 //! Learning from a log: what was delivered outside is counted as if it had just passed.
 
 use super::{Batch, Learning};
-use crate::address::{Address, Host};
+use crate::address::{self, Address, Host};
 use crate::maillog::{Delivery, Destination, Outcome};
-use crate::public_suffix::PublicSuffixes;
 use crate::service::Snapshot;
 use crate::session::Passage;
 use crate::store::{Day, StoreError};
@@ -93,14 +92,15 @@ impl<'a> LogLearner<'a> {
         let is_trusted = |domain: &str| super::is_trusted(snapshot, domain);
         // What the sender wrote, not what an alias made of it.
         let recipient = delivery.original.unwrap_or(delivery.recipient);
-        let known;
-        let (local, domain) = match plain(recipient) {
-            Some(parts) => parts,
-            None => {
-                known = canonical(recipient, &snapshot.suffixes).unwrap_or_default();
-                match known.rsplit_once('@') {
-                    Some(parts) => parts,
-                    None => return,
+        let canonical;
+        let (local, domain) = match address::plain(recipient) {
+            Some(parts) if !recipient.iter().any(u8::is_ascii_uppercase) => parts,
+            _ => {
+                let address = Address::parse(recipient, &snapshot.suffixes);
+                canonical = address.canonical();
+                match canonical.rsplit_once('@') {
+                    Some(parts) if matches!(address.host(), Host::Domain(_)) => parts,
+                    _ => return,
                 }
             }
         };
@@ -136,70 +136,5 @@ impl<'a> LogLearner<'a> {
     pub fn into_batch(mut self) -> Batch {
         self.batch.add_up();
         self.batch
-    }
-}
-
-/// Returns the local part and the domain of an address that is in comparable form as it stands, as
-/// nearly all are.
-fn plain(address: &[u8]) -> Option<(&str, &str)> {
-    let mut at = None;
-    for (place, octet) in address.iter().enumerate() {
-        if PLAIN.get(usize::from(*octet)) != Some(&true) {
-            return None;
-        }
-        if *octet == b'@' && at.replace(place).is_some() {
-            return None;
-        }
-    }
-    let ends = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_alphanumeric);
-    if !ends(address.first()) || !ends(address.last()) {
-        return None;
-    }
-    let (local, domain) = std::str::from_utf8(address).ok()?.split_at_checked(at?)?;
-    Some((local, domain.get(1..)?))
-}
-
-/// The octets of an address in comparable form.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut octet = 0u8;
-    while octet < 128 {
-        plain[octet as usize] = octet.is_ascii_lowercase()
-            || octet.is_ascii_digit()
-            || matches!(octet, b'.' | b'-' | b'_' | b'+' | b'=' | b'@');
-        octet += 1;
-    }
-    plain
-};
-
-fn canonical(address: &[u8], suffixes: &PublicSuffixes) -> Option<String> {
-    let address = Address::parse(address, suffixes);
-    matches!(address.host(), Host::Domain(_)).then(|| address.canonical())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_addresses_are_their_own_comparable_form() {
-        let suffixes = PublicSuffixes::built_in();
-        for address in ["carl@army.ml", "a.b+c_d=e@x-y.example", "1@2.example"] {
-            assert_eq!(plain(address.as_bytes()), address.split_once('@'));
-            assert_eq!(
-                canonical(address.as_bytes(), &suffixes).as_deref(),
-                Some(address)
-            );
-        }
-        for address in [
-            "Carl@army.ml",
-            "carl@army.ml.",
-            "a@b@c.example",
-            "carl%army.ml@x.example",
-            "\u{430}@x.example",
-            "carl",
-        ] {
-            assert_eq!(plain(address.as_bytes()), None, "{address}");
-        }
     }
 }

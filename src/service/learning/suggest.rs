@@ -56,10 +56,11 @@ impl Learning {
         Ok(found)
     }
 
-    /// Returns suggestions from a batch that was not written.
+    /// Returns suggestions from a batch that was not written, as [`super::LogLearner::into_batch`]
+    /// returns it.
     pub fn suggest_from(
         &self,
-        batch: &mut Batch,
+        batch: &Batch,
         snapshot: &Snapshot,
         limit: u32,
         today: Day,
@@ -68,7 +69,6 @@ impl Learning {
         let mut found = Suggestions::default();
         let mut contacts: Vec<(Standing, String, History)> = Vec::new();
         let mut places: foldhash::HashMap<String, usize> = foldhash::HashMap::default();
-        batch.add_up();
         let mut sides: Vec<(Days, Days, foldhash::HashSet<u32>, u64)> = Vec::new();
         let numbers: Vec<Option<usize>> = (batch.domains.iter())
             .map(|(domain, side)| {
