@@ -84,8 +84,7 @@ impl Log<'_> {
         let begin = busy();
         log.read(self.text, |delivery| {
             scan.delivery(delivery);
-            let origin = scan.origin();
-            learner.delivery(delivery, origin.passage(), origin.sender());
+            learner.delivery(delivery, scan.origin());
         })?;
         std::hint::black_box(scan.finish());
         std::hint::black_box(learner.into_batch());
@@ -101,7 +100,7 @@ impl Log<'_> {
         let begin = busy();
         log.read(self.text, |delivery| {
             origin.look(delivery, &rules, &roles);
-            learner.delivery(delivery, origin.passage(), origin.sender());
+            learner.delivery(delivery, &origin);
         })?;
         let batch = learner.into_batch();
         Ok((busy().saturating_sub(begin), batch))

@@ -142,6 +142,18 @@ pub fn plain(address: &[u8]) -> Option<(&str, &str)> {
     Some((local, domain.get(1..)?))
 }
 
+/// Returns the local part of an address that is in comparable form as it stands, when the rest is
+/// plain too.
+pub fn plain_local(address: &[u8]) -> Option<&str> {
+    let mut local = address.split(|octet| *octet == b'@');
+    let local = local.next()?;
+    let is_plain =
+        |octet: &u8| PLAIN.get(usize::from(*octet)) == Some(&true) && !octet.is_ascii_uppercase();
+    let begins = local.first().is_some_and(u8::is_ascii_alphanumeric);
+    let plain = begins && local.iter().all(is_plain);
+    plain.then(|| std::str::from_utf8(local).ok()).flatten()
+}
+
 /// The octets of a plain address.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];

@@ -10,6 +10,7 @@ pub mod figures;
 pub mod judge;
 mod key_file;
 pub mod learning;
+pub mod numbered;
 pub mod passage;
 pub mod quarantine;
 pub mod report;

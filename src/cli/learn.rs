@@ -177,6 +177,7 @@ impl Learn {
             read: Tally::default(),
         };
         let mut log = MailLog::new(TimeZone::system(), desk.now);
+        let mut origin = Origin::default();
         let mut failed = None;
         for file in files::look(&self.files, desk)? {
             let beginning = file.beginning();
@@ -188,10 +189,9 @@ impl Learn {
                 after: known.map(Timestamp::as_second),
                 before: passed_since,
             });
-            let mut origin = Origin::default();
             let done = file.read(&mut log, |delivery| {
                 origin.look(delivery, &site.snapshot, &site.roles);
-                learner.delivery(delivery, origin.passage(), origin.sender());
+                learner.delivery(delivery, &origin);
                 if failed.is_none() {
                     failed = learner.write(&site.learning, false).err();
                 }
@@ -259,11 +259,11 @@ impl Learn {
         }
         let mut learner = LogLearner::new(&site.snapshot);
         let mut log = MailLog::new(TimeZone::system(), desk.now);
+        let mut origin = Origin::default();
         for file in files::look(&self.files, desk)? {
-            let mut origin = Origin::default();
             let done = file.read(&mut log, |delivery| {
                 origin.look(delivery, &site.snapshot, &site.roles);
-                learner.delivery(delivery, origin.passage(), origin.sender());
+                learner.delivery(delivery, &origin);
             });
             if let Err(error) = done {
                 let name = file.name();

@@ -1,13 +1,16 @@
 //! How a message of a log would have passed the milter: judged, inbound, or with the null sender.
 
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
 use foldhash::HashMap;
+use foldhash::fast::RandomState;
 
 use crate::address::{self, Address};
-use crate::maillog::{Delivery, Entrance};
+use crate::maillog::{Delivery, Destination, Entrance};
 use crate::policy::Role;
 use crate::service::Snapshot;
+use crate::service::numbered::Numbers;
 use crate::session::{Client, Mail, Passage, Session};
 
 /// The role of the listener that mail came by, judged from how it came into the MTA.
@@ -51,15 +54,37 @@ impl Roles {
     }
 }
 
-/// The message of the delivery looked at last: most often the next is of the same one.
+/// The delivery looked at last, and its message: most often the next is of the same one.
+///
+/// The names in it are looked up here, once for all who keep something of them by number.
 #[derive(Debug)]
 pub struct Origin {
     number: u64,
     passage: Passage,
     role: Role,
-    sender: String,
+    sender: Sender,
+    correspondent: Option<u32>,
+    recipient: Option<u32>,
+    written: Option<u32>,
     /// What the gate said before.
     asked: HashMap<Asked, Passage>,
+    /// Senders of judged messages as the log spells them, and in comparable form.
+    senders: Numbers,
+    canonical: Vec<Box<str>>,
+    /// Domains of recipients as the log spells them.
+    domains: Numbers,
+    /// Domains that wrote to this site, as hashes.
+    correspondents: HashMap<u64, u32>,
+    hasher: RandomState,
+}
+
+/// An envelope sender.
+#[derive(Debug)]
+enum Sender {
+    /// One of those that come again.
+    Numbered(u32),
+    /// Another, in comparable form.
+    Other(String),
 }
 
 /// All that the gate asks about a message.
@@ -73,6 +98,12 @@ struct Asked {
 
 /// Most answers of the gate that are kept; there is one for each client.
 const MOST_ASKED: usize = 65_536;
+/// Most senders of judged messages that are numbered; some 150 bytes each.
+const MOST_SENDERS: usize = 100_000;
+/// Most domains of recipients that are numbered; some 80 bytes each.
+const MOST_DOMAINS: usize = 500_000;
+/// Most domains that wrote to this site that are numbered; 24 bytes each.
+const MOST_CORRESPONDENTS: usize = 1_000_000;
 
 impl Default for Origin {
     fn default() -> Self {
@@ -80,19 +111,42 @@ impl Default for Origin {
             number: 0,
             passage: Passage::Judged,
             role: Role::Local,
-            sender: String::new(),
+            sender: Sender::Other(String::new()),
+            correspondent: None,
+            recipient: None,
+            written: None,
             asked: HashMap::default(),
+            senders: Numbers::new(MOST_SENDERS),
+            canonical: Vec::new(),
+            domains: Numbers::new(MOST_DOMAINS),
+            correspondents: HashMap::default(),
+            hasher: RandomState::default(),
         }
     }
 }
 
 impl Origin {
-    /// Looks at the message of `delivery`, unless it is the same as before. `snapshot` is the same
-    /// each time.
+    /// Looks at `delivery`. `snapshot` and `roles` are the same each time.
     pub fn look(&mut self, delivery: &Delivery<'_>, snapshot: &Snapshot, roles: &Roles) {
-        if delivery.message != 0 && delivery.message == self.number {
-            return;
+        if delivery.message == 0 || delivery.message != self.number {
+            self.look_at_message(delivery, snapshot, roles);
         }
+        (self.recipient, self.written) = (None, None);
+        let leads_outside = match self.passage {
+            Passage::Judged => true,
+            Passage::Inbound => delivery.destination == Destination::Outside,
+            Passage::NullSender => false,
+        };
+        if leads_outside {
+            self.recipient = self.domain(delivery.recipient);
+            self.written = match delivery.original {
+                Some(original) if original != delivery.recipient => self.domain(original),
+                _ => self.recipient,
+            };
+        }
+    }
+
+    fn look_at_message(&mut self, delivery: &Delivery<'_>, snapshot: &Snapshot, roles: &Roles) {
         let role = match delivery.entrance {
             Entrance::Smtp => roles.smtp,
             Entrance::Submission => roles.submission,
@@ -119,12 +173,51 @@ impl Origin {
                 passage
             }
         };
-        if address::plain(sender).is_some() {
-            self.sender.clear();
-            let letters = sender.iter().map(u8::to_ascii_lowercase);
-            self.sender.extend(letters.map(char::from));
-        } else {
-            self.sender = Address::parse(sender, &snapshot.suffixes).canonical();
+        let number = match self.passage {
+            Passage::Judged => self.senders.number(sender),
+            // Strangers are many, and what they write may be new each time (VERP).
+            Passage::Inbound | Passage::NullSender => None,
+        };
+        self.sender = match number {
+            Some(number) => {
+                if number as usize >= self.canonical.len() {
+                    let mut canonical = String::new();
+                    write_canonical(sender, snapshot, &mut canonical);
+                    self.canonical.push(canonical.into());
+                }
+                Sender::Numbered(number)
+            }
+            None => {
+                let mut canonical = match &mut self.sender {
+                    Sender::Other(before) => std::mem::take(before),
+                    Sender::Numbered(_) => String::new(),
+                };
+                write_canonical(sender, snapshot, &mut canonical);
+                Sender::Other(canonical)
+            }
+        };
+        self.correspondent = match self.passage {
+            Passage::Inbound => self.number_correspondent(),
+            Passage::Judged | Passage::NullSender => None,
+        };
+    }
+
+    /// Returns the number of the domain of an address that cannot be read in two ways.
+    fn domain(&mut self, address: &[u8]) -> Option<u32> {
+        self.domains.number(plain_domain(address)?)
+    }
+
+    fn number_correspondent(&mut self) -> Option<u32> {
+        let (_, domain) = self.sender().rsplit_once('@')?;
+        let hash = self.hash(domain.as_bytes());
+        let number = u32::try_from(self.correspondents.len()).ok()?;
+        match self.correspondents.get(&hash) {
+            Some(number) => Some(*number),
+            None if self.correspondents.len() >= MOST_CORRESPONDENTS => None,
+            None => {
+                self.correspondents.insert(hash, number);
+                Some(number)
+            }
         }
     }
 
@@ -140,8 +233,68 @@ impl Origin {
 
     /// Returns its envelope sender in comparable form.
     pub fn sender(&self) -> &str {
-        &self.sender
+        match &self.sender {
+            Sender::Numbered(number) => {
+                (self.canonical.get(*number as usize)).map_or("", |sender| sender)
+            }
+            Sender::Other(sender) => sender,
+        }
     }
+
+    /// Returns the number of the sender of a judged message.
+    pub fn sender_number(&self) -> Option<u32> {
+        match &self.sender {
+            Sender::Numbered(number) => Some(*number),
+            Sender::Other(_) => None,
+        }
+    }
+
+    /// Returns the number of the domain an inbound message comes from.
+    pub fn correspondent(&self) -> Option<u32> {
+        self.correspondent
+    }
+
+    /// Returns the number of a domain that some inbound message came from, by its hash.
+    pub fn correspondent_of(&self, hash: u64) -> Option<u32> {
+        self.correspondents.get(&hash).copied()
+    }
+
+    /// Returns the number of the recipient's domain, where mail may go outside.
+    pub fn recipient(&self) -> Option<u32> {
+        self.recipient
+    }
+
+    /// Returns the number of the domain that the sender wrote, before aliases; likewise.
+    pub fn written(&self) -> Option<u32> {
+        self.written
+    }
+
+    /// Returns the hash of a domain, as it is within this run.
+    pub fn hash(&self, domain: &[u8]) -> u64 {
+        self.hasher.hash_one(domain)
+    }
+}
+
+/// Writes the comparable form of a sender over `canonical`.
+fn write_canonical(sender: &[u8], snapshot: &Snapshot, canonical: &mut String) {
+    if address::plain(sender).is_some() {
+        canonical.clear();
+        let letters = sender.iter().map(u8::to_ascii_lowercase);
+        canonical.extend(letters.map(char::from));
+    } else {
+        *canonical = Address::parse(sender, &snapshot.suffixes).canonical();
+    }
+}
+
+/// Returns the part behind the `@` of an address that cannot be read in two ways.
+fn plain_domain(address: &[u8]) -> Option<&[u8]> {
+    if address.len() > address::MAX_LEN {
+        return None;
+    }
+    let at = memchr::memrchr(b'@', address)?;
+    let (local, domain) = address.split_at_checked(at)?;
+    let odd = |byte: &u8| matches!(byte, b'!' | b'%' | b'@' | b'"' | b'\\' | b'(' | b'<' | b':');
+    (!local.iter().any(odd)).then(|| domain.get(1..)).flatten()
 }
 
 /// Asks the gate as the milter does.

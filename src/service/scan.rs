@@ -14,7 +14,7 @@ mod leak;
 mod report;
 mod suspect;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -23,6 +23,7 @@ use crate::maillog::{Delivery, Destination, Outcome};
 use crate::policy::{Action, Band, Subject};
 use crate::score::{Assessment, Context};
 use crate::service::Snapshot;
+use crate::service::numbered::ByNumber;
 use crate::service::passage::{Origin, Roles};
 use crate::session::{Passage, Recipient};
 
@@ -33,11 +34,8 @@ pub use suspect::{Neighbour, Pair, Suspect};
 
 use suspect::Suspects;
 
-/// Most distinct recipient domains whose verdict is kept; some 100 bytes each. Beyond that a
-/// domain is judged each time it comes.
+/// Most distinct recipient domains that are counted; 16 bytes each.
 const MOST_DOMAINS: usize = 500_000;
-/// Most sender domains of inbound mail that are counted; 16 bytes each.
-const MOST_CORRESPONDENTS: usize = 1_000_000;
 /// Most leaks that are listed one by one, of one domain and in all; the oldest. The others are
 /// counted. A real neighbour with much mail must not crowd out the typos.
 const MOST_LEAKS_EACH: u64 = 200;
@@ -48,13 +46,12 @@ pub struct Scan {
     snapshot: Snapshot,
     roles: Roles,
     now: Timestamp,
-    /// By the spelling after the `@`.
-    domains: HashMap<Box<[u8]>, Known>,
+    /// By the spelling after the `@`; what has no number is judged each time it comes.
+    domains: ByNumber<Known>,
     /// Distinct domains of judged recipients, as hashes of their A-labels.
     distinct: HashSet<u64>,
     /// Mails that a domain sent to this site.
-    answers: HashMap<u64, u32>,
-    hasher: foldhash::fast::RandomState,
+    answers: ByNumber<u32>,
     suspects: Suspects,
     leaks: Vec<Leak>,
     days: day::Days,
@@ -79,10 +76,9 @@ impl Scan {
             roles,
             now,
             days: day::Days::new(zone),
-            domains: HashMap::default(),
+            domains: ByNumber::default(),
             distinct: HashSet::default(),
-            answers: HashMap::default(),
-            hasher: foldhash::fast::RandomState::default(),
+            answers: ByNumber::default(),
             suspects: Suspects::default(),
             leaks: Vec::new(),
             counts: Counts::default(),
@@ -98,7 +94,7 @@ impl Scan {
                 Passage::Judged => self.counts.mails += 1,
                 Passage::Inbound => {
                     self.counts.inbound_mails += 1;
-                    self.count_answer(delivery);
+                    self.count_answer();
                 }
                 Passage::NullSender => self.counts.null_sender_mails += 1,
             }
@@ -120,29 +116,20 @@ impl Scan {
         report::build(self)
     }
 
-    fn count_answer(&mut self, delivery: &Delivery<'_>) {
-        let Some(domain) = delivery.sender.and_then(plain_domain) else {
-            return;
-        };
-        let hash = self.hash(&domain.to_ascii_lowercase());
-        let room = self.answers.len() < MOST_CORRESPONDENTS;
-        if let Some(count) = self.answers.get_mut(&hash) {
-            *count = count.saturating_add(1);
-        } else if room {
-            self.answers.insert(hash, 1);
-        } else {
-            self.counts.uncounted_answers += 1;
+    fn count_answer(&mut self) {
+        match self.message.correspondent() {
+            Some(domain) => {
+                let count = self.answers.get(Some(domain)).unwrap_or(0);
+                self.answers.set(Some(domain), count.saturating_add(1));
+            }
+            None if self.message.sender().contains('@') => self.counts.uncounted_answers += 1,
+            None => {}
         }
-    }
-
-    fn hash(&self, bytes: &[u8]) -> u64 {
-        use std::hash::BuildHasher as _;
-        self.hasher.hash_one(bytes)
     }
 
     /// A recipient that the milter would have judged.
     fn outbound(&mut self, delivery: &Delivery<'_>) {
-        let known = self.known(delivery.recipient);
+        let known = self.known(delivery.recipient, self.message.recipient());
         // What the milter sees is the recipient before aliases.
         let seen = match delivery
             .original
@@ -150,7 +137,7 @@ impl Scan {
         {
             Some(original) => delivery
                 .first_original
-                .then(|| (original, self.known(original))),
+                .then(|| (original, self.known(original, self.message.written()))),
             None => delivery.first.then_some((delivery.recipient, known)),
         };
         if let Some((seen, known)) = seen {
@@ -175,16 +162,16 @@ impl Scan {
         if delivery.destination != Destination::Outside {
             return;
         }
-        if let Known::Suspect(suspect) = self.known(delivery.recipient) {
+        if let Known::Suspect(suspect) = self.known(delivery.recipient, self.message.recipient()) {
             self.happened(delivery, suspect, Way::Forward);
         }
     }
 
-    /// Returns what is known of the domain of `recipient`, having judged it when it is new.
-    fn known(&mut self, recipient: &[u8]) -> Known {
-        let plain = plain_domain(recipient);
-        if let Some(known) = plain.and_then(|domain| self.domains.get(domain)) {
-            return *known;
+    /// Returns what is known of the domain of `recipient` with this number, having judged it when
+    /// it is new.
+    fn known(&mut self, recipient: &[u8], domain: Option<u32>) -> Known {
+        if let Some(known) = self.domains.get(domain) {
+            return known;
         }
         let parsed = self.parse(recipient);
         let name = match parsed.address.host() {
@@ -194,7 +181,7 @@ impl Scan {
             Host::Missing => return Known::Clean,
             Host::Invalid { received, .. } => crate::untrusted::Untrusted(received).to_string(),
         };
-        let hash = self.hash(name.as_bytes());
+        let hash = self.message.hash(name.as_bytes());
         if self.distinct.len() < MOST_DOMAINS {
             self.distinct.insert(hash);
         } else if !self.distinct.contains(&hash) {
@@ -209,11 +196,7 @@ impl Scan {
             },
             None => Known::Clean,
         };
-        if let Some(domain) = plain
-            && self.domains.len() < MOST_DOMAINS
-        {
-            self.domains.insert(domain.into(), known);
-        }
+        self.domains.set(domain, known);
         known
     }
 
@@ -304,18 +287,6 @@ fn sender_of<'a>(delivery: &Delivery<'_>, sender: &'a str) -> &'a str {
 
 fn login<'l>(delivery: &Delivery<'l>) -> Option<&'l str> {
     std::str::from_utf8(delivery.login?).ok()
-}
-
-/// Returns the part behind the `@` of an address that cannot be read in two ways.
-fn plain_domain(address: &[u8]) -> Option<&[u8]> {
-    let at = memchr_at(address)?;
-    let (local, domain) = address.split_at_checked(at)?;
-    let odd = |byte: &u8| matches!(byte, b'!' | b'%' | b'@' | b'"' | b'\\' | b'(' | b'<' | b':');
-    (!local.iter().any(odd)).then(|| domain.get(1..)).flatten()
-}
-
-fn memchr_at(address: &[u8]) -> Option<usize> {
-    address.iter().rposition(|byte| *byte == b'@')
 }
 
 /// Actions that keep a recipient back.

@@ -79,7 +79,15 @@ pub struct Days {
 
 impl Days {
     /// Adds a day; one that is there already changes nothing.
+    #[inline]
     pub fn add(&mut self, day: Day) {
+        let last = (self.count.checked_sub(1)).and_then(|last| self.days.get(last));
+        if last != Some(&day.0) {
+            self.add_other(day);
+        }
+    }
+
+    fn add_other(&mut self, day: Day) {
         let known = self.days.get(..self.count).unwrap_or_default();
         // Mail comes in the order of time, so the last day is the usual place.
         let Some(place) = known.iter().rposition(|known| *known <= day.0) else {

@@ -2,7 +2,7 @@
 //! lines. Bounded; what does not fit is counted as left out and changes no verdict.
 
 use std::cmp::Reverse;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::RandomState;
 use indexmap::{IndexMap, IndexSet};
@@ -13,9 +13,13 @@ use crate::store::{Day, Days};
 const MOST: usize = 400_000;
 
 /// Most mails that wait to be added up; 16 bytes each, and 24 for their addresses.
-const MOST_WAITING: usize = 1 << 18;
+const MOST_WAITING: usize = 1 << 17;
 /// Most octets of local parts that wait likewise.
 const MOST_TEXT: usize = 1 << 24;
+/// So many that room is made for all that may wait.
+const MANY: usize = 1 << 12;
+/// Heaps that many addresses are put into before they are sorted; a power of two.
+const HEAPS: usize = 1 << 11;
 
 /// Returns whether a local part names a role and no person, or nobody: such are everywhere, so that knowing
 /// them says nothing (RFC 2142, and what sites add).
@@ -61,6 +65,8 @@ pub struct Batch {
     pub(super) domains: IndexMap<Box<str>, Side, RandomState>,
     pub(super) senders: IndexSet<Box<str>, RandomState>,
     mails: Vec<Mail>,
+    /// Room to sort them.
+    room: Vec<Mail>,
     /// What [`Batch::add_up`] made of `mails`, in order.
     pub(super) pairs: Vec<(Pair, Tally)>,
     addresses: Vec<Mailbox>,
@@ -152,30 +158,36 @@ impl Batch {
         new: bool,
         is_trusted: impl FnOnce(&str) -> bool,
     ) {
-        if domain.is_empty() || sender.is_empty() {
-            return;
-        }
         let Some((domain, trusted)) = self.recipient_domain(domain, is_trusted) else {
             return;
         };
         let Some(sender) = self.sender(sender) else {
             return;
         };
-        if self.mails.len() >= MOST_WAITING || self.locals.len() >= self.added_up + MOST_TEXT {
-            self.add_up();
-        }
-        self.mails.push(Mail {
-            pair: Pair::new(domain, sender),
-            day,
-            mails: u16::from(new),
-        });
+        self.mail(sender, domain, day, new);
         if trusted {
             self.address(domain, local, day);
         }
     }
 
+    /// Counts a mail by the numbers of its sender and its recipient's domain.
+    pub(super) fn mail(&mut self, sender: u32, domain: u32, day: Day, new: bool) {
+        if self.mails.len() >= MOST_WAITING || self.locals.len() >= self.added_up + MOST_TEXT {
+            self.add_up();
+        }
+        make_room(&mut self.mails);
+        self.mails.push(Mail {
+            pair: Pair::new(domain, sender),
+            day,
+            mails: u16::from(new),
+        });
+    }
+
     /// Returns the number of a domain, a new one if it fits.
     fn domain(&mut self, name: &str) -> Option<u32> {
+        if name.is_empty() {
+            return None;
+        }
         let number = match self.domains.get_index_of(name) {
             Some(number) => number,
             // The other half is for the mail to them.
@@ -189,7 +201,7 @@ impl Batch {
     }
 
     /// Returns the number of a domain that mail goes to, and whether it is trusted.
-    fn recipient_domain(
+    pub(super) fn recipient_domain(
         &mut self,
         name: &str,
         is_trusted: impl FnOnce(&str) -> bool,
@@ -202,7 +214,11 @@ impl Batch {
         ))
     }
 
-    fn sender(&mut self, name: &str) -> Option<u32> {
+    /// Returns the number of a sender, a new one if it fits.
+    pub(super) fn sender(&mut self, name: &str) -> Option<u32> {
+        if name.is_empty() {
+            return None;
+        }
         let number = match self.senders.get_index_of(name) {
             Some(number) => number,
             None if self.senders.len() >= MOST => {
@@ -215,15 +231,19 @@ impl Batch {
     }
 
     /// Notes an address at the trusted domain of this number.
-    fn address(&mut self, domain: u32, local: &str, day: Day) {
+    pub(super) fn address(&mut self, domain: u32, local: &str, day: Day) {
         // What is longer is no mailbox (RFC 5321, 4.5.3.1.1: 64 octets).
         let (Ok(begin), Ok(length)) = (u32::try_from(self.locals.len()), u8::try_from(local.len()))
         else {
             return;
         };
         self.locals.push_str(local);
+        let number = u64::from(domain).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = self.hasher.build_hasher();
+        hash.write(local.as_bytes());
+        make_room(&mut self.addresses);
         self.addresses.push(Mailbox {
-            hash: self.hasher.hash_one((domain, local)),
+            hash: hash.finish().wrapping_add(number),
             domain,
             begin,
             length,
@@ -236,38 +256,50 @@ impl Batch {
         local(&self.locals, mailbox)
     }
 
-    /// Counts a mail that came from `domain` on `day`.
-    pub fn received(&mut self, domain: &str, day: Day) {
-        if !domain.is_empty()
-            && let Some(number) = self.domain(domain)
-            && let Some((_, side)) = self.domains.get_index_mut(number as usize)
-        {
+    /// Counts a mail that came from `domain` on `day`, and returns the number of the domain.
+    pub fn received(&mut self, domain: &str, day: Day) -> Option<u32> {
+        let number = self.domain(domain)?;
+        self.received_from(number, day);
+        Some(number)
+    }
+
+    /// Counts a mail that came from the domain of this number.
+    pub(super) fn received_from(&mut self, domain: u32, day: Day) {
+        if let Some((_, side)) = self.domains.get_index_mut(domain as usize) {
             side.received.add(day);
         }
     }
 
     /// Adds up what waits to be.
     pub(super) fn add_up(&mut self) {
-        self.mails.sort_unstable_by_key(|mail| mail.pair);
-        let mut pairs: Vec<(Pair, Tally)> = Vec::new();
-        for same in self.mails.chunk_by(|one, other| one.pair == other.pair) {
+        let mut mails = std::mem::take(&mut self.mails);
+        let mut sorted = std::mem::take(&mut self.room);
+        sort_by_number(&mut mails, &mut sorted, self.senders.len(), |mail| {
+            mail.pair.sender()
+        });
+        sort_by_number(&mut mails, &mut sorted, self.domains.len(), |mail| {
+            mail.pair.domain()
+        });
+        let pairs = mails.chunk_by(|one, other| one.pair == other.pair);
+        self.add_pairs(pairs.filter_map(|mails| {
             let mut tally = Tally::default();
-            for mail in same {
+            for mail in mails {
                 tally.days.add(mail.day);
                 tally.mails += u64::from(mail.mails);
             }
-            pairs.extend(same.first().map(|mail| (mail.pair, tally)));
-        }
-        self.mails.clear();
-        self.add_pairs(pairs);
+            mails.first().map(|mail| (mail.pair, tally))
+        }));
+        mails.clear();
+        self.mails = mails;
+        self.room = sorted;
         self.add_addresses();
     }
 
     /// Adds pairs that are in order, as far as new ones fit.
-    fn add_pairs(&mut self, pairs: Vec<(Pair, Tally)>) {
+    fn add_pairs(&mut self, pairs: impl Iterator<Item = (Pair, Tally)>) {
         let mut room = MOST.saturating_sub(self.size());
         let mut known = std::mem::take(&mut self.pairs).into_iter().peekable();
-        let mut all = Vec::with_capacity(known.len() + pairs.len().min(room));
+        let mut all = Vec::with_capacity(known.len());
         for (pair, tally) in pairs {
             while let Some(before) = known.next_if(|(known, _)| *known < pair) {
                 all.push(before);
@@ -294,12 +326,14 @@ impl Batch {
         let text = std::mem::take(&mut self.locals);
         let mut all = std::mem::take(&mut self.mailboxes);
         all.append(&mut self.addresses);
-        all.sort_unstable_by_key(|mailbox| (mailbox.hash, Reverse(mailbox.last_on)));
-        all.dedup_by(|one, other| {
-            one.hash == other.hash
-                && one.domain == other.domain
-                && local(&text, one) == local(&text, other)
-        });
+        // First into heaps that fit the processor's cache.
+        let heap = |mailbox: &Mailbox| (mailbox.hash >> (u64::BITS - HEAPS.ilog2())) as u32;
+        sort_by_number(&mut all, &mut Vec::new(), HEAPS, heap);
+        for heap in all.chunk_by_mut(|one, other| heap(one) == heap(other)) {
+            heap.sort_unstable_by_key(|mailbox| (mailbox.hash, Reverse(mailbox.last_on)));
+        }
+        // Two addresses of one domain with one hash: not in the life of a site.
+        all.dedup_by_key(|mailbox| (mailbox.hash, mailbox.domain));
         all.retain(|mailbox| !is_role(local(&text, mailbox)));
         all.truncate(most);
         self.mailboxes = all;
@@ -341,7 +375,7 @@ impl Batch {
             })
             .collect();
         pairs.sort_unstable_by_key(|(pair, _)| *pair);
-        self.add_pairs(pairs);
+        self.add_pairs(pairs.into_iter());
         for mailbox in &earlier.mailboxes {
             if let Some(domain) = domain(mailbox.domain) {
                 self.address(domain, earlier.local(mailbox), mailbox.last_on);
@@ -381,6 +415,52 @@ impl Batch {
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
+}
+
+/// Makes room for more to wait: for all that ever will, once it is many, so that they need not move.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() && list.len() >= MANY {
+        list.reserve_exact(MOST_WAITING.saturating_sub(list.len()));
+    }
+}
+
+/// Sorts by a number below `numbers`, and keeps the order of those with the same. `room` is room
+/// to do so.
+///
+/// Numbers that were given one after the other lie close, so each one's place can be counted out:
+/// several times as fast as comparing.
+fn sort_by_number<T: Copy>(
+    list: &mut Vec<T>,
+    room: &mut Vec<T>,
+    numbers: usize,
+    number: impl Fn(&T) -> u32,
+) {
+    if numbers > list.len() {
+        list.sort_by_key(number);
+        return;
+    }
+    let mut places = vec![0usize; numbers + 1];
+    for one in &*list {
+        if let Some(count) = places.get_mut(number(one) as usize + 1) {
+            *count += 1;
+        }
+    }
+    let mut begin = 0;
+    for place in &mut places {
+        begin += *place;
+        *place = begin;
+    }
+    room.clear();
+    room.extend_from_slice(list);
+    for one in &*list {
+        if let Some(place) = places.get_mut(number(one) as usize)
+            && let Some(sorted) = room.get_mut(*place)
+        {
+            *sorted = *one;
+            *place += 1;
+        }
+    }
+    std::mem::swap(list, room);
 }
 
 fn local<'t>(text: &'t str, mailbox: &Mailbox) -> &'t str {

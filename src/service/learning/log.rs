@@ -4,6 +4,8 @@ use super::{Batch, Learning};
 use crate::address::{self, Address, Host};
 use crate::maillog::{Delivery, Destination, Outcome};
 use crate::service::Snapshot;
+use crate::service::numbered::ByNumber;
+use crate::service::passage::Origin;
 use crate::session::Passage;
 use crate::store::{Day, StoreError};
 
@@ -39,6 +41,12 @@ pub struct LogLearner<'a> {
     left_out_before: u64,
     /// The second of the last mail counted.
     until: Option<i64>,
+    /// The numbers that the batch gave to the names of the log.
+    senders: ByNumber<u32>,
+    /// Likewise, and whether the domain is trusted.
+    domains: ByNumber<(u32, bool)>,
+    /// Likewise, and the last day that was counted.
+    correspondents: ByNumber<(u32, Day)>,
 }
 
 impl<'a> LogLearner<'a> {
@@ -51,6 +59,9 @@ impl<'a> LogLearner<'a> {
             counted: Counted::default(),
             left_out_before: 0,
             until: None,
+            senders: ByNumber::default(),
+            domains: ByNumber::default(),
+            correspondents: ByNumber::default(),
         }
     }
 
@@ -62,52 +73,89 @@ impl<'a> LogLearner<'a> {
         self.left_out_before = self.batch.left_out();
     }
 
-    /// Counts a delivery of a message that passes as `passage` and comes from `sender`, in
-    /// comparable form.
-    pub fn delivery(&mut self, delivery: &Delivery<'_>, passage: Passage, sender: &str) {
+    /// Counts a delivery that `origin` has looked at; the same one each time.
+    pub fn delivery(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
         if delivery.outcome != Outcome::Sent || delivery.sender.is_none() {
             return;
         }
-        let day = Day::of_second(delivery.time);
-        match passage {
-            Passage::NullSender => return,
-            Passage::Inbound => {
-                if let Some((_, domain)) = sender.rsplit_once('@') {
-                    self.batch.received(domain, day);
-                    self.counted.answers += u64::from(delivery.first_of_message);
+        match origin.passage() {
+            Passage::NullSender => {}
+            Passage::Inbound => self.answer(delivery, origin),
+            Passage::Judged => {
+                if matches!(
+                    delivery.destination,
+                    Destination::Outside | Destination::Loopback
+                ) {
+                    self.mail(delivery, origin);
                 }
-                return;
             }
-            Passage::Judged => {}
         }
-        if !matches!(
-            delivery.destination,
-            Destination::Outside | Destination::Loopback
-        ) {
-            return;
+    }
+
+    fn answer(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
+        let day = Day::of_second(delivery.time);
+        let number = match self.correspondents.get(origin.correspondent()) {
+            Some((_, last)) if last == day => None,
+            Some((domain, _)) => {
+                self.batch.received_from(domain, day);
+                Some(domain)
+            }
+            None => match origin.sender().rsplit_once('@') {
+                Some((_, domain)) => self.batch.received(domain, day),
+                None => return,
+            },
+        };
+        if let Some(number) = number {
+            (self.correspondents).set(origin.correspondent(), (number, day));
         }
+        self.counted.answers += u64::from(delivery.first_of_message);
+    }
+
+    fn mail(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
+        let day = Day::of_second(delivery.time);
         let was_counted = (self.new.after).is_some_and(|after| delivery.time <= after)
             || self.new.before.is_some_and(|before| day >= before);
-        let snapshot = self.snapshot;
-        let is_trusted = |domain: &str| super::is_trusted(snapshot, domain);
         // What the sender wrote, not what an alias made of it.
         let recipient = delivery.original.unwrap_or(delivery.recipient);
-        let canonical;
-        let (local, domain) = match address::plain(recipient) {
-            Some(parts) if !recipient.iter().any(u8::is_ascii_uppercase) => parts,
-            _ => {
-                let address = Address::parse(recipient, &snapshot.suffixes);
-                canonical = address.canonical();
-                match canonical.rsplit_once('@') {
-                    Some(parts) if matches!(address.host(), Host::Domain(_)) => parts,
-                    _ => return,
-                }
-            }
+        let known = (self.senders.get(origin.sender_number()))
+            .zip(self.domains.get(origin.written()))
+            .map(|(sender, (domain, trusted))| (sender, domain, trusted));
+        let Some(numbers) = known.map(Some).or_else(|| self.numbers(recipient, origin)) else {
+            return;
         };
-        (self.batch).sent(sender, local, domain, day, !was_counted, is_trusted);
         self.counted.mails += 1;
         self.counted.before += u64::from(was_counted);
         self.until = self.until.max(Some(delivery.time));
+        let Some((sender, domain, trusted)) = numbers else {
+            return;
+        };
+        self.batch.mail(sender, domain, day, !was_counted);
+        if trusted {
+            // With a number, the local part is what stands before the `@`.
+            let plain = (origin.written()).and_then(|_| address::plain_local(recipient));
+            if let Some(local) = plain {
+                self.batch.address(domain, local, day);
+            } else if let Some((local, _)) = comparable(recipient, self.snapshot) {
+                self.batch.address(domain, &local, day);
+            }
+        }
+    }
+
+    /// Returns the batch's numbers of the sender and of the recipient's domain, and whether that
+    /// is trusted; `Some(None)` when the batch is full, `None` when there is no domain.
+    #[expect(clippy::option_option, reason = "both are told apart by the caller")]
+    fn numbers(&mut self, recipient: &[u8], origin: &Origin) -> Option<Option<(u32, u32, bool)>> {
+        let (_, domain) = comparable(recipient, self.snapshot)?;
+        let is_trusted = |domain: &str| super::is_trusted(self.snapshot, domain);
+        let Some((domain, trusted)) = self.batch.recipient_domain(&domain, is_trusted) else {
+            return Some(None);
+        };
+        self.domains.set(origin.written(), (domain, trusted));
+        let Some(sender) = self.batch.sender(origin.sender()) else {
+            return Some(None);
+        };
+        self.senders.set(origin.sender_number(), sender);
+        Some(Some((sender, domain, trusted)))
     }
 
     /// Writes what was counted when memory fills up, or `at_the_end`.
@@ -115,10 +163,14 @@ impl<'a> LogLearner<'a> {
     /// # Errors
     /// The store cannot be written.
     pub fn write(&mut self, learning: &Learning, at_the_end: bool) -> Result<(), StoreError> {
-        match at_the_end || self.batch.is_nearly_full() {
-            true => learning.write(&mut self.batch, self.snapshot),
-            false => Ok(()),
+        if !at_the_end && !self.batch.is_nearly_full() {
+            return Ok(());
         }
+        // A batch that was written numbers anew.
+        self.senders.clear();
+        self.domains.clear();
+        self.correspondents.clear();
+        learning.write(&mut self.batch, self.snapshot)
     }
 
     /// Returns what the log came to, and the second of its last mail.
@@ -137,4 +189,12 @@ impl<'a> LogLearner<'a> {
         self.batch.add_up();
         self.batch
     }
+}
+
+/// Returns local part and domain of a recipient in comparable form; `None` without a domain.
+fn comparable(recipient: &[u8], snapshot: &Snapshot) -> Option<(String, String)> {
+    let address = Address::parse(recipient, &snapshot.suffixes);
+    let canonical = address.canonical();
+    let (local, domain) = canonical.rsplit_once('@')?;
+    matches!(address.host(), Host::Domain(_)).then(|| (local.to_owned(), domain.to_owned()))
 }

@@ -117,12 +117,16 @@ pub(super) fn build(scan: Scan) -> Report {
         suspects,
         leaks,
         answers,
+        message,
         distinct,
         ..
     } = scan;
     counts.domains = distinct.len() as u64;
     counts.unlisted_domains = suspects.beyond;
-    let suspects = suspects.finish(|hash| answers.get(&hash).copied().unwrap_or(0));
+    let suspects = suspects.finish(|hash| {
+        let domain = message.correspondent_of(hash);
+        answers.get(domain).unwrap_or(0)
+    });
     // What only looked doubtful before the rules spoke is left out; the others are put in order.
     let mut order: Vec<usize> = (0..suspects.len())
         .filter(|at| {
