@@ -70,11 +70,13 @@ impl serde::Serialize for Day {
     }
 }
 
-/// The last [`MOST_DAYS`] different days of something, oldest first.
+/// The last [`MOST_DAYS`] different days of something, oldest first, and its first day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Days {
     days: [u16; MOST_DAYS],
     count: usize,
+    /// The first of all days added; means nothing while there are none.
+    first: u16,
 }
 
 impl Days {
@@ -88,6 +90,10 @@ impl Days {
     }
 
     fn add_other(&mut self, day: Day) {
+        self.first = match self.count {
+            0 => day.0,
+            _ => self.first.min(day.0),
+        };
         let known = self.days.get(..self.count).unwrap_or_default();
         // Mail comes in the order of time, so the last day is the usual place.
         let Some(place) = known.iter().rposition(|known| *known <= day.0) else {
@@ -123,7 +129,8 @@ impl Days {
 
     /// Adds every day of `other`.
     pub fn merge(&mut self, other: &Days) {
-        for day in other.iter() {
+        // The first one, too: it may be before those that are remembered.
+        for day in other.first().into_iter().chain(other.iter()) {
             self.add(day);
         }
     }
@@ -138,9 +145,10 @@ impl Days {
         self.count
     }
 
-    /// Returns the first day remembered.
+    /// Returns the first day that was added, also when it is no longer among those remembered.
+    /// Stored octets do not tell it.
     pub fn first(&self) -> Option<Day> {
-        self.iter().next()
+        (self.count > 0).then_some(Day(self.first))
     }
 
     /// Returns the last day.
@@ -213,15 +221,17 @@ mod tests {
         let many: Vec<u16> = (100..140).rev().collect();
         let mut late = days(&many);
         assert_eq!(numbers(&late), (124..140).collect::<Vec<i64>>());
+        assert_eq!(late.first(), Some(Day(100)));
         late.add(Day(3));
-        assert_eq!(late.first(), Some(Day(124)));
+        assert_eq!(numbers(&late), (124..140).collect::<Vec<i64>>());
         late.add(Day(126));
         assert_eq!(late.count(), MOST_DAYS);
         late.add(Day(150));
-        assert_eq!(
-            (late.first(), late.last()),
-            (Some(Day(125)), Some(Day(150)))
-        );
+        assert_eq!((late.first(), late.last()), (Some(Day(3)), Some(Day(150))));
+        assert_eq!(late.iter().next(), Some(Day(125)));
+        let mut all = days(&[200]);
+        all.merge(&late);
+        assert_eq!(all.first(), Some(Day(3)));
     }
 
     #[test]
