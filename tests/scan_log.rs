@@ -103,6 +103,24 @@ fn every_planted_typo_of_a_month_is_found_and_none_is_invented() {
 }
 
 #[test]
+fn a_sender_who_is_not_in_the_log_is_one_and_not_two() {
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = "trusted:\n  domains: [army.mil]\npublic_suffix_list: built-in\n";
+    fs::write(dir.path().join("milter.yaml"), yaml).unwrap();
+    let line = "Nov  1 10:00:00 mx postfix/smtp[1]: ABCDEF1234: to=<q@army.ml>, \
+                relay=mx.army.ml[192.0.2.1]:25, delay=1, dsn=2.0.0, status=sent (250 ok)\n";
+    fs::write(dir.path().join("mail.log"), line).unwrap();
+    let report = json(dir.path(), &["mail.log"]);
+    let suspect = &report["suspects"][0];
+    assert_eq!(
+        (&suspect["delivered"], &suspect["senders"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(suspect["pairs"][0]["sender"], "?");
+    assert_eq!(report["leaks"][0]["sender"], "?");
+}
+
+#[test]
 fn rotated_and_compressed_files_in_any_order_give_the_same_report() {
     let dir = tempfile::tempdir().unwrap();
     let (log, truth) = generate(dir.path(), &Model::default());
@@ -126,6 +144,9 @@ fn rotated_and_compressed_files_in_any_order_give_the_same_report() {
     assert_eq!(parts["counts"], whole["counts"]);
     assert_eq!(leaked(&parts), planted(&truth));
     assert_eq!(parts["suspects"], whole["suspects"]);
+    // By a pattern and by its name.
+    let twice = json(dir.path(), &["whole", "./whole"]);
+    assert_eq!(twice["counts"], whole["counts"]);
     let output = straymail(dir.path())
         .args(["--json", "-"])
         .write_stdin(log)

@@ -149,7 +149,9 @@ impl ScanLog {
                 Err(error) => logs.push(Log::failed(path, Compression::None, &error)),
             }
         }
-        maillog::in_order(&mut files);
+        for again in maillog::in_order(&mut files) {
+            tell_again(&again);
+        }
         let mut sink = |delivery: &maillog::Delivery<'_>| {
             for scan in &mut *scans {
                 scan.delivery(delivery);
@@ -273,6 +275,13 @@ impl Findings {
 fn scan_of(config: Config, zone: TimeZone, now: Timestamp) -> Scan {
     let roles = Roles::of(config.listeners.iter().map(|listener| listener.role));
     Scan::new(config.into_rules(), roles, zone, now)
+}
+
+/// Says that a file was named twice, perhaps by a pattern of the shell.
+pub(super) fn tell_again(file: &LogFile) {
+    let name = file.path().display().to_string();
+    let name = Untrusted::text(&name);
+    eprintln!("straymail: {name}: was named before; read once");
 }
 
 /// Returns a progress bar over so many bytes; on a terminal only.

@@ -3,9 +3,11 @@
 //! How a file is compressed is told by its first bytes, never by its name. A file is read to the
 //! size it had when it was opened, so that a busy log comes to an end.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -226,6 +228,8 @@ pub struct LogFile {
     compression: Compression,
     /// The first time in it, in seconds since 1970-01-01T00:00Z.
     first: Option<i64>,
+    /// Device and inode of a regular file.
+    identity: Option<(u64, u64)>,
 }
 
 impl LogFile {
@@ -254,8 +258,10 @@ impl LogFile {
             written,
             compression: Compression::None,
             first: None,
+            identity: None,
         };
         if metadata.is_file() {
+            found.identity = Some((metadata.dev(), metadata.ino()));
             let (text, compression) = decompress(file)?;
             found.compression = compression;
             found.first = first_time(text, zone, written, now);
@@ -307,9 +313,13 @@ impl LogFile {
     }
 }
 
-/// Puts files in the order in which they were written; those without a time go first.
-pub fn in_order(files: &mut [LogFile]) {
+/// Puts files in the order in which they were written; those without a time go first. A file that
+/// is there twice, under whatever name, is taken out once and returned.
+pub fn in_order(files: &mut Vec<LogFile>) -> Vec<LogFile> {
     files.sort_by_key(|file| file.first);
+    let mut seen = HashSet::new();
+    let again = |file: &mut LogFile| file.identity.is_some_and(|file| !seen.insert(file));
+    files.extract_if(.., again).collect()
 }
 
 fn first_time(text: impl Read, zone: &TimeZone, written: Timestamp, now: Timestamp) -> Option<i64> {
@@ -494,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn rotated_files_are_read_oldest_first_whatever_they_are_called() {
+    fn rotated_files_are_read_oldest_first_and_once_whatever_they_are_called() {
         let dir = tempfile::tempdir().unwrap();
         let now = "2026-11-26T00:00:00Z".parse().unwrap();
         let mut files = Vec::new();
@@ -509,7 +519,12 @@ mod tests {
             assert_eq!(file.compression(), Compression::None);
             files.push(file);
         }
-        in_order(&mut files);
+        let linked = dir.path().join("mail");
+        std::os::unix::fs::symlink("mail.log", &linked).unwrap();
+        files.push(LogFile::look(&linked, &TimeZone::UTC, now).unwrap());
+        let again = in_order(&mut files);
+        assert_eq!(again.len(), 1);
+        assert_eq!(again.first().unwrap().path(), linked);
         let names: Vec<_> = files
             .iter()
             .map(|file| file.path().file_name().unwrap())

@@ -221,9 +221,10 @@ impl Scan {
 
     /// Notes what the rules say about a recipient the milter would have seen.
     fn judge(&mut self, delivery: &Delivery<'_>, recipient: &[u8], suspect: u32) {
+        let sender = sender_of(delivery, self.message.sender());
         let recipient = self.parse(recipient).canonical();
         let subject = Subject {
-            sender: self.message.sender(),
+            sender,
             login: login(delivery),
             client: delivery.client,
             role: self.message.role(),
@@ -242,7 +243,7 @@ impl Scan {
         self.counts.actions(verdict.intended);
         self.counts.refused += u64::from(refused && verdict.band >= Band::Suspect);
         self.days.flagged(delivery.time, verdict.intended);
-        entry.judged(delivery.time, self.message.sender(), &recipient, &verdict);
+        entry.judged(delivery.time, sender, &recipient, &verdict);
     }
 
     /// Notes what became of a recipient at a doubtful domain.

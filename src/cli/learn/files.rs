@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::desk::Desk;
-use crate::cli::scan_log::progress;
+use crate::cli::scan_log::{progress, tell_again};
 use crate::maillog::{self, Delivery, LogFile, MailLog};
 use crate::untrusted::Untrusted;
 
@@ -48,7 +48,9 @@ pub(super) fn look(paths: &[PathBuf], desk: &mut Desk<'_>) -> io::Result<Vec<Inp
             })?,
         }
     }
-    maillog::in_order(&mut files);
+    for again in maillog::in_order(&mut files) {
+        tell_again(&again);
+    }
     let bar = progress(files.iter().map(LogFile::size).sum());
     let standard_input = paths.iter().any(|path| path.as_os_str() == "-");
     let now = desk.now;
