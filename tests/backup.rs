@@ -256,6 +256,57 @@ fn what_is_missing_is_added_while_in_use_and_what_was_decided_stays_decided() {
 }
 
 #[test]
+fn a_file_that_the_copied_index_does_not_know_is_not_in_the_backup() {
+    let home = tempfile::tempdir().unwrap();
+    let (here, there) = (home.path().join("here"), home.path().join("there"));
+    let quarantine = open(&here, 1);
+    hold_number(&quarantine, 1);
+    hold_number(&open(&there, 1), 2);
+    // As one is that `restore --missing` places while the backup is made.
+    for file in fs::read_dir(there.join("spool")).unwrap().flatten() {
+        if file.file_type().unwrap().is_file() {
+            fs::copy(file.path(), here.join("spool").join(file.file_name())).unwrap();
+        }
+    }
+    let contents = backup::backup(&quarantine, &home.path().join("saved")).unwrap();
+    assert_eq!(contents.messages, 1);
+    let saved = fs::read_dir(home.path().join("saved")).unwrap().flatten();
+    let leftover = saved.filter(|file| {
+        let name = file.file_name().into_string().unwrap();
+        name.ends_with("-wal") || name.ends_with("-shm")
+    });
+    assert_eq!(leftover.count(), 0);
+}
+
+#[test]
+fn a_message_brought_back_outlives_the_loss_of_its_index() {
+    let home = tempfile::tempdir().unwrap();
+    let (saved, dir) = (home.path().join("saved"), home.path().join("state"));
+    let old = open(&home.path().join("old"), 1);
+    let id = hold_number(&old, 1);
+    backup::backup(&old, &saved).unwrap();
+    let quarantine = open(&dir, 1);
+    let added = quarantine.add_missing(&saved, "cli anna", at(100)).unwrap();
+    assert_eq!(added.restored, 1);
+    drop(quarantine);
+    // What is left when it dies behind its rows.
+    let spool = dir.join("spool");
+    let mut files = fs::read_dir(&spool).unwrap().flatten();
+    let key = (files.find(|file| file.file_type().unwrap().is_file()))
+        .map(|file| file.file_name().into_string().unwrap())
+        .unwrap();
+    let second = format!("{key}.00112233445566778899aabbccddeeff");
+    fs::hard_link(spool.join(&key), spool.join("tmp").join(second)).unwrap();
+    for name in ["quarantine.db", "quarantine.db-wal", "quarantine.db-shm"] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+    let again = open(&dir, 1);
+    assert_eq!(again.recovery().entries_rebuilt, 1);
+    assert_eq!(waiting(&again), [id]);
+    assert_eq!(fs::read_dir(spool.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
 fn where_everything_is_known_nothing_comes_back() {
     let home = tempfile::tempdir().unwrap();
     let saved = home.path().join("saved");

@@ -198,7 +198,10 @@ impl Learn {
             });
             let (counted, until) = learner.end();
             learner.write(&site.learning, true)?;
-            if let (Some(beginning), Some(until)) = (&beginning, until) {
+            if let (Some(beginning), Some(until)) = (&beginning, until)
+                // Else some may not have fitted meanwhile: it must not be known as read.
+                && failed.is_none()
+            {
                 let until = Timestamp::from_second(until).unwrap_or(desk.now);
                 let new = counted.mails - counted.before;
                 site.learning

@@ -16,12 +16,12 @@ use rustix::fs::FlockOperation;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::quarantine::{BATCH, Quarantine, QuarantineError, Recovery};
+use super::quarantine::{BATCH, Quarantine, QuarantineError, Recovery, WithoutRows};
 use crate::fault;
 use crate::hexadecimal;
 use crate::owner;
 use crate::spool::{self, Brought, MessageKey, SpoolError};
-use crate::store::{self, AuditEvent, Durability, EventKind, StoreError};
+use crate::store::{self, AuditEvent, Durability, EventKind, Store, StoreError};
 
 /// Name of the list of checksums.
 const MANIFEST: &str = "MANIFEST";
@@ -136,9 +136,16 @@ pub fn backup(quarantine: &Quarantine, target: &Path) -> Result<Contents, Backup
         manifest: String::new(),
         contents: Contents::default(),
     };
-    quarantine.store.copy_to(&partial.join(DATABASE))?;
+    let database = partial.join(DATABASE);
+    quarantine.store.copy_to(&database)?;
+    // A file without rows would be taken up for everybody when it is restored, also for whom it
+    // was decided: what came after the copy belongs to the next backup.
+    let known = Store::keys_in(&database)?;
     copy.note(DATABASE)?;
     for key in quarantine.spool.keys().map_err(QuarantineError::from)? {
+        if !known.contains(&key.to_string()) {
+            continue;
+        }
         // Not one that was released or dropped meanwhile.
         if copy.take(&quarantine.spool.path(&key), &format!("spool/{key}"))? {
             copy.contents.messages += 1;
@@ -329,7 +336,8 @@ impl Quarantine {
                 Err(error) => {
                     // Some may be in place without their rows.
                     brought.into_iter().for_each(Brought::leave);
-                    let _ = self.take_up_unknown(&mut Recovery::default(), now);
+                    let _ =
+                        self.take_up_unknown(WithoutRows::TakeBack, &mut Recovery::default(), now);
                     return Err(error);
                 }
             }

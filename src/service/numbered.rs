@@ -6,6 +6,10 @@
 use foldhash::fast::RandomState;
 use indexmap::IndexSet;
 
+/// Longest name that is numbered, in octets: an address of the longest path (RFC 5321, 4.5.3.1.3)
+/// and some. What is longer is no name that comes again.
+const LONGEST: usize = 320;
+
 /// Names, numbered in the order in which they came.
 #[derive(Debug)]
 pub struct Numbers {
@@ -22,8 +26,11 @@ impl Numbers {
         }
     }
 
-    /// Returns the number of `name`; `None` when it is new and there is no room.
+    /// Returns the number of `name`; `None` when it is new and there is no room, or overlong.
     pub fn number(&mut self, name: &[u8]) -> Option<u32> {
+        if name.len() > LONGEST {
+            return None;
+        }
         let number = match self.names.get_index_of(name) {
             Some(number) => number,
             None if self.names.len() >= self.most => return None,
@@ -77,6 +84,7 @@ mod tests {
         let mut numbers = Numbers::new(2);
         let told = [b"a", b"b", b"c", b"a"].map(|name| numbers.number(name));
         assert_eq!(told, [Some(0), Some(1), None, Some(0)]);
+        assert_eq!(Numbers::new(1).number(&[b'a'; LONGEST + 1]), None);
         let mut kept = ByNumber::default();
         kept.set(Some(1), 'b');
         kept.set(None, 'c');

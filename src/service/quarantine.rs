@@ -33,8 +33,8 @@ use crate::store::{
 };
 
 pub use error::{Cap, HoldError, QuarantineError};
-pub(super) use recovery::BATCH;
 pub use recovery::Recovery;
+pub(super) use recovery::{BATCH, WithoutRows};
 pub use release::Released;
 pub use settings::QuarantineSettings;
 
@@ -84,6 +84,10 @@ impl Quarantine {
             ..SpoolSettings::default()
         })?;
         let (store, opened) = Store::open(&settings.dir, now)?;
+        // A restore may have begun, and died, while we waited for the lock.
+        if backup::is_unfinished(&settings.dir) {
+            return Err(QuarantineError::HalfRestored { dir: settings.dir });
+        }
         let mut quarantine = Quarantine {
             settings,
             spool,

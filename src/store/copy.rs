@@ -1,5 +1,6 @@
 //! Copies of the database: a whole one for a backup, and back from one.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -31,6 +32,20 @@ impl Store {
             .map_err(|error| classify(target, error))?;
         self.keep(connection);
         Ok(())
+    }
+
+    /// Returns the keys of the messages in the copy of a database at `copy`.
+    ///
+    /// # Errors
+    /// The copy cannot be read.
+    pub fn keys_in(copy: &Path) -> Result<HashSet<String>, StoreError> {
+        let error = |error| classify(copy, error);
+        let connection = Connection::open(copy).map_err(error)?;
+        let mut statement = connection
+            .prepare("SELECT key FROM message")
+            .map_err(error)?;
+        let rows = statement.query_map([], |row| row.get(0)).map_err(error)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(error)
     }
 
     /// Opens the copy of a database at `copy`, which is brought to the present schema version.
@@ -99,8 +114,12 @@ impl Merge<'_> {
                 // An approval taken back since must not come to life again.
                 "INSERT OR IGNORE INTO main.approval SELECT * FROM old.approval
                  WHERE (expires_at IS NULL OR expires_at > ?1)
-                     AND NOT EXISTS (SELECT 1 FROM main.audit WHERE kind = 'approval-removed'
-                         AND json_extract(event, '$.detail') || ':' LIKE 'approval ' || approval.id || ':%')",
+                     AND id NOT IN (SELECT id FROM main.approval)
+                     AND 'approval ' || id NOT IN (
+                         SELECT substr(detail, 1, instr(detail || ':', ':') - 1)
+                         FROM (SELECT json_extract(event, '$.detail') AS detail FROM main.audit
+                             WHERE kind = 'approval-removed')
+                         WHERE detail IS NOT NULL)",
                 params![now.as_millisecond()],
             )
             .map_err(|error| self.store.error(error))
@@ -109,18 +128,21 @@ impl Merge<'_> {
 
 /// Returns the keys of messages that wait in the copy and are unknown here: all, or this one.
 fn unknown(connection: &Connection, key: Option<&str>) -> rusqlite::Result<Vec<String>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key FROM old.message WHERE (?1 IS NULL OR key = ?1)
-             AND key NOT IN (SELECT key FROM main.message)
-             AND key IN (SELECT message FROM old.entry
-                 WHERE state IN ('pending', 'held', 'releasing'))
+    // Each as cheap as the few rows of its message: others wait for a transaction with hundreds.
+    let only = key.map_or("", |_| "message.key = ?1 AND");
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT key FROM old.message AS message WHERE {only}
+             NOT EXISTS (SELECT 1 FROM main.message AS known WHERE known.key = message.key)
+             AND EXISTS (SELECT 1 FROM old.entry AS entry WHERE entry.message = message.key
+                 AND entry.state IN ('pending', 'held', 'releasing'))
              -- What was finished here and forgotten since is known to the audit record.
-             AND NOT EXISTS (SELECT 1 FROM old.entry JOIN main.audit ON audit.entry = entry.id
-                 WHERE entry.message = old.message.key
+             AND NOT EXISTS (SELECT 1 FROM old.entry AS entry
+                 JOIN main.audit AS audit ON audit.entry = entry.id
+                 WHERE entry.message = message.key
                      AND audit.kind IN ('released', 'corrected', 'dropped', 'expired'))
-         ORDER BY key",
-    )?;
-    let rows = statement.query_map([key], |row| row.get(0))?;
+         ORDER BY key"
+    ))?;
+    let rows = statement.query_map(rusqlite::params_from_iter(key), |row| row.get(0))?;
     rows.collect()
 }
 

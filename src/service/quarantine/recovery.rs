@@ -28,6 +28,15 @@ pub struct Recovery {
     pub index_kept_as: Option<PathBuf>,
 }
 
+/// What becomes of a file that a dead `restore --missing` brought, when it has no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::service) enum WithoutRows {
+    /// It goes: it died before them, the backup has both, and who still waits only they say.
+    TakeBack,
+    /// It is taken up as every file is: the index was lost, and with it perhaps its rows.
+    TakeUp,
+}
+
 impl Quarantine {
     pub(super) fn recover(
         &self,
@@ -37,6 +46,10 @@ impl Quarantine {
         let mut recovery = Recovery {
             stale_removed: self.spool.remove_stale(now)?,
             ..Recovery::default()
+        };
+        let brought = match opened {
+            Opened::Existing => WithoutRows::TakeBack,
+            Opened::Created | Opened::Replaced { .. } => WithoutRows::TakeUp,
         };
         if let Opened::Replaced { kept_as, detail } = opened {
             let event = AuditEvent {
@@ -48,7 +61,7 @@ impl Quarantine {
             })?;
             recovery.index_kept_as = Some(kept_as);
         }
-        self.take_up_unknown(&mut recovery, now)?;
+        self.take_up_unknown(brought, &mut recovery, now)?;
         backup::remove_abandoned(&self.settings.dir, now);
         Ok(recovery)
     }
@@ -57,6 +70,7 @@ impl Quarantine {
     /// be finished.
     pub(in crate::service) fn take_up_unknown(
         &self,
+        brought: WithoutRows,
         recovery: &mut Recovery,
         now: Timestamp,
     ) -> Result<(), QuarantineError> {
@@ -74,7 +88,14 @@ impl Quarantine {
                 // Looked at again under the lock: a hold or release may have ended meanwhile.
                 let known = digests(ledger)?;
                 for key in batch.iter().filter(|key| unclear(&known, key)) {
-                    self.take_up(ledger, key, known.get(&key.to_string()), recovery, now)?;
+                    let known = known.get(&key.to_string());
+                    if known.is_none()
+                        && brought == WithoutRows::TakeBack
+                        && self.spool.take_back(key)?
+                    {
+                        continue;
+                    }
+                    self.take_up(ledger, key, known, recovery, now)?;
                 }
                 Ok::<_, QuarantineError>(())
             })?;
@@ -93,10 +114,6 @@ impl Quarantine {
         recovery: &mut Recovery,
         now: Timestamp,
     ) -> Result<(), QuarantineError> {
-        // A restore that died before its rows: who still waits for this message only they say.
-        if known.is_none() && self.spool.take_back(key)? {
-            return Ok(());
-        }
         let held = match self.spool.read(key) {
             Ok(held) => held,
             Err(SpoolError::Vanished { .. }) => return Ok(()),
