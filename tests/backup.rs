@@ -218,7 +218,7 @@ fn what_is_missing_is_added_while_in_use_and_what_was_decided_stays_decided() {
         Restored {
             restored: 2,
             approvals: 1,
-            kept_as: None
+            ..Restored::default()
         }
     );
     assert_eq!(state(&other, &ids[1], at(100)), EntryState::Dropped);
@@ -304,6 +304,32 @@ fn a_message_brought_back_outlives_the_loss_of_its_index() {
     assert_eq!(again.recovery().entries_rebuilt, 1);
     assert_eq!(waiting(&again), [id]);
     assert_eq!(fs::read_dir(spool.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_come_back_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let saved = home.path().join("saved");
+    let old = open(&home.path().join("old"), 1);
+    let ids: Vec<EntryId> = (0..3).map(|n| hold_number(&old, n)).collect();
+    let entries = old.entries(&EntryFilter::default(), at(0)).unwrap();
+    let keys: Vec<String> = (entries.iter())
+        .filter(|entry| entry.id != ids[2])
+        .map(|entry| entry.message.key.clone())
+        .collect();
+    let file = |key: &String| home.path().join("old/spool").join(key);
+    let mut text = fs::read(file(&keys[0])).unwrap();
+    text[40] ^= 1;
+    fs::write(file(&keys[0]), text).unwrap();
+    fs::remove_file(file(&keys[1])).unwrap();
+    assert_eq!(backup::backup(&old, &saved).unwrap().damaged.len(), 1);
+    let fresh = open(&home.path().join("fresh"), 1);
+    let mut added = fresh.add_missing(&saved, "cli anna", at(100)).unwrap();
+    let mut expected = keys;
+    expected.sort();
+    added.left_out.sort();
+    assert_eq!((added.restored, added.left_out), (1, expected));
+    assert_eq!(waiting(&fresh), [ids[2].clone()]);
 }
 
 #[test]

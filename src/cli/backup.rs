@@ -108,6 +108,12 @@ impl Restore {
                     "added {} held recipients and {} approvals that were unknown here",
                     done.restored, done.approvals
                 )?;
+                for key in &done.left_out {
+                    writeln!(
+                        desk.out,
+                        "left out {key}: its file in the backup is damaged or absent"
+                    )?;
+                }
                 Ok(())
             });
         }
@@ -138,7 +144,7 @@ impl Restore {
             if rebuilt > 0 {
                 writeln!(
                     desk.out,
-                    "{rebuilt} held while the backup was made were taken up"
+                    "{rebuilt} recipients that the index did not know were taken up"
                 )?;
             }
             Ok(())

@@ -112,6 +112,8 @@ pub struct Restored {
     pub approvals: usize,
     /// Where what was there before is now.
     pub kept_as: Option<PathBuf>,
+    /// Messages that wait by the index of the backup, but whose files in it are damaged or absent.
+    pub left_out: Vec<String>,
 }
 
 /// Copies everything that `quarantine` keeps into the new directory `target`. Straymail goes on
@@ -290,9 +292,13 @@ impl Quarantine {
         check(from)?;
         let copy = (self.settings.dir).join(format!("restore-{}.db", now.as_millisecond()));
         place(&from.join(DATABASE), &copy, &self.settings.dir)?;
-        let restored = self.merge(from, &copy, now);
+        let mut restored = Restored::default();
+        let merged = self.merge(from, &copy, now, &mut restored);
         remove_database(&copy);
-        let restored = restored?;
+        if merged.is_err() && restored.restored == 0 {
+            return merged.map(|()| restored);
+        }
+        // Also what came back before something failed.
         let event = AuditEvent {
             detail: Some(format!(
                 "{} entries and {} approvals added from the backup {}",
@@ -305,26 +311,32 @@ impl Quarantine {
         (self.store).write(Durability::Synced, |ledger| {
             ledger.append_audit(&event, now)
         })?;
-        Ok(restored)
+        merged.map(|()| restored)
     }
 
     /// Takes over what is unknown here from the backup in `from`, whose database was copied to
-    /// `copy`.
-    fn merge(&self, from: &Path, copy: &Path, now: Timestamp) -> Result<Restored, BackupError> {
+    /// `copy`, and adds to `restored` what came back.
+    fn merge(
+        &self,
+        from: &Path,
+        copy: &Path,
+        now: Timestamp,
+        restored: &mut Restored,
+    ) -> Result<(), BackupError> {
         let mut merge = self.store.merge(copy)?;
-        let mut restored = Restored::default();
         for keys in merge.unknown()?.chunks(BATCH) {
             let mut brought = Vec::new();
             // Outside the transaction: others must not wait for files.
             for key in keys {
                 let source = from.join("spool").join(key);
-                let Some(key) = MessageKey::from_hex(key).filter(|_| source.is_file()) else {
+                let Some(name) = MessageKey::from_hex(key).filter(|_| source.is_file()) else {
+                    restored.left_out.push(key.clone());
                     continue;
                 };
-                match self.spool.bring(&key, &source) {
+                match self.spool.bring(&name, &source) {
                     Ok(one) => brought.push(one),
                     // Only what can be released is worth waiting for.
-                    Err(SpoolError::Altered { .. }) => {}
+                    Err(SpoolError::Altered { .. }) => restored.left_out.push(key.clone()),
                     Err(error) => return Err(QuarantineError::from(error).into()),
                 }
             }
@@ -345,7 +357,7 @@ impl Quarantine {
         }
         restored.approvals = merge.approvals(now)?;
         fault::point("restore.approved");
-        Ok(restored)
+        Ok(())
     }
 
     /// Puts the files `wanted` into the spool, and returns the keys of those that are now there.
