@@ -361,6 +361,17 @@ mod tests {
             assert_eq!(plain(address.as_bytes()), address.split_once('@'));
             let canonical = Address::parse(address.as_bytes(), &suffixes).canonical();
             assert_eq!(address.to_ascii_lowercase(), canonical);
+            let small = canonical.split_once('@').map(|(local, _)| local);
+            assert_eq!(plain_local(canonical.as_bytes()), small);
+        }
+        for address in [
+            "Anna@x.example",
+            "@x.example",
+            "\u{430}@x.example",
+            "a b@x.example",
+            "",
+        ] {
+            assert_eq!(plain_local(address.as_bytes()), None, "{address}");
         }
         for address in [
             "carl@army.ml.",

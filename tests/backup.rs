@@ -328,8 +328,18 @@ fn what_cannot_come_back_is_named() {
     let mut expected = keys;
     expected.sort();
     added.left_out.sort();
-    assert_eq!((added.restored, added.left_out), (1, expected));
+    assert_eq!((added.restored, &added.left_out), (1, &expected));
     assert_eq!(waiting(&fresh), [ids[2].clone()]);
+    fs::create_dir(home.path().join("state")).unwrap();
+    let (status, out, err) = command(home.path(), &["restore", "--missing", "saved"]);
+    let mut lines = out.lines();
+    assert_eq!((status, err.as_str()), (Some(1), ""), "{out}");
+    assert_eq!(
+        lines.next().unwrap(),
+        "added 1 held recipients and 0 approvals that were unknown here"
+    );
+    let named = lines.map(|line| line.split([' ', ':']).nth(2).unwrap());
+    assert_eq!(named.collect::<Vec<_>>(), expected);
 }
 
 #[test]

@@ -98,8 +98,10 @@ impl Backup {
 impl Restore {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         if self.missing {
-            return at_desk(config, |desk| {
+            let mut whole = true;
+            let status = at_desk(config, |desk| {
                 let done = (desk.quarantine).add_missing(&self.directory, &desk.actor, desk.now)?;
+                whole = done.left_out.is_empty();
                 if self.json {
                     return json(&done, desk.out);
                 }
@@ -115,7 +117,8 @@ impl Restore {
                     )?;
                 }
                 Ok(())
-            });
+            })?;
+            return Ok(if whole { status } else { EXIT_FOUND });
         }
         let dir = load_config(config)?.quarantine.dir;
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]

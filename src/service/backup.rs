@@ -308,10 +308,13 @@ impl Quarantine {
             )),
             ..AuditEvent::new(EventKind::Rebuilt, actor)
         };
-        (self.store).write(Durability::Synced, |ledger| {
+        let audited = (self.store).write(Durability::Synced, |ledger| {
             ledger.append_audit(&event, now)
-        })?;
-        merged.map(|()| restored)
+        });
+        // What failed first says more.
+        merged?;
+        audited?;
+        Ok(restored)
     }
 
     /// Takes over what is unknown here from the backup in `from`, whose database was copied to
