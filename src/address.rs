@@ -142,17 +142,57 @@ pub fn plain(address: &[u8]) -> Option<(&str, &str)> {
     Some((local, domain.get(1..)?))
 }
 
-/// Returns the local part of an address that is in comparable form as it stands, when the rest is
-/// plain too.
-pub fn plain_local(address: &[u8]) -> Option<&str> {
-    let mut local = address.split(|octet| *octet == b'@');
-    let local = local.next()?;
-    let is_plain =
-        |octet: &u8| PLAIN.get(usize::from(*octet)) == Some(&true) && !octet.is_ascii_uppercase();
-    let begins = local.first().is_some_and(u8::is_ascii_alphanumeric);
-    let plain = begins && local.iter().all(is_plain);
-    plain.then(|| std::str::from_utf8(local).ok()).flatten()
+/// The parts of an address that cannot be read in two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// What stands before the `@`.
+    pub local: &'a [u8],
+    /// Whether that is in comparable form as it stands ([`Address::canonical`]).
+    pub local_is_canonical: bool,
+    /// What stands behind the `@`, any octets.
+    pub domain: &'a [u8],
 }
+
+/// Splits an address; `None` when it can be read in two ways, is too long or has no `@`.
+pub fn split(address: &[u8]) -> Option<Parts<'_>> {
+    if address.len() > MAX_LEN {
+        return None;
+    }
+    let at = memchr::memrchr(b'@', address)?;
+    let (local, domain) = address.split_at_checked(at)?;
+    let mut class = 0;
+    for octet in local {
+        class |= CLASSES.get(usize::from(*octet)).unwrap_or(&AMBIGUOUS);
+    }
+    (class & AMBIGUOUS == 0).then_some(Parts {
+        local,
+        local_is_canonical: class == 0 && local.first().is_some_and(u8::is_ascii_alphanumeric),
+        domain: domain.get(1..)?,
+    })
+}
+
+/// The octet may begin another way to read an address.
+const AMBIGUOUS: u8 = 1;
+/// The octet is none of those of a local part in comparable form.
+const NOT_CANONICAL: u8 = 2;
+
+/// What an octet says about the local part it stands in.
+const CLASSES: [u8; 256] = {
+    let mut classes = [NOT_CANONICAL; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        if matches!(
+            octet as u8,
+            b'!' | b'%' | b'@' | b'"' | b'\\' | b'(' | b'<' | b':'
+        ) {
+            classes[octet] |= AMBIGUOUS;
+        } else if PLAIN[octet] && !(octet as u8).is_ascii_uppercase() {
+            classes[octet] = 0;
+        }
+        octet += 1;
+    }
+    classes
+};
 
 /// The octets of a plain address.
 const PLAIN: [bool; 256] = {
@@ -361,18 +401,39 @@ mod tests {
             assert_eq!(plain(address.as_bytes()), address.split_once('@'));
             let canonical = Address::parse(address.as_bytes(), &suffixes).canonical();
             assert_eq!(address.to_ascii_lowercase(), canonical);
-            let small = canonical.split_once('@').map(|(local, _)| local);
-            assert_eq!(plain_local(canonical.as_bytes()), small);
+            let parts = split(canonical.as_bytes()).unwrap();
+            let (local, domain) = canonical.split_once('@').unwrap();
+            let expected = (local.as_bytes(), domain.as_bytes());
+            assert_eq!((parts.local, parts.domain), expected);
+            assert!(parts.local_is_canonical, "{canonical}");
         }
         for address in [
             "Anna@x.example",
             "@x.example",
             "\u{430}@x.example",
             "a b@x.example",
+            ".a@x.example",
+            "a'b@x.example",
+        ] {
+            let parts = split(address.as_bytes()).unwrap();
+            assert_eq!(parts.domain, b"x.example");
+            assert!(!parts.local_is_canonical, "{address}");
+        }
+        for address in [
+            "a@b@x.example",
+            "a%b@x.example",
+            "b!a@x.example",
+            "@b:a@x.example",
+            "\"a\"@x.example",
+            "a(b)@x.example",
+            "a\\b@x.example",
+            "<a@x.example",
+            "a",
             "",
         ] {
-            assert_eq!(plain_local(address.as_bytes()), None, "{address}");
+            assert_eq!(split(address.as_bytes()), None, "{address}");
         }
+        assert_eq!(split(&[b'a'; MAX_LEN + 1]), None);
         for address in [
             "carl@army.ml.",
             "a@b@c.example",

@@ -66,6 +66,8 @@ pub struct Origin {
     correspondent: Option<u32>,
     recipient: Option<u32>,
     written: Option<u32>,
+    /// The length of the local part of the latter, when that is in comparable form.
+    written_local: Option<usize>,
     /// What the gate said before.
     asked: HashMap<Asked, Passage>,
     /// Senders of judged messages as the log spells them, and in comparable form.
@@ -115,6 +117,7 @@ impl Default for Origin {
             correspondent: None,
             recipient: None,
             written: None,
+            written_local: None,
             asked: HashMap::default(),
             senders: Numbers::new(MOST_SENDERS),
             canonical: Vec::new(),
@@ -131,17 +134,18 @@ impl Origin {
         if delivery.message == 0 || delivery.message != self.number {
             self.look_at_message(delivery, snapshot, roles);
         }
-        (self.recipient, self.written) = (None, None);
+        (self.recipient, self.written, self.written_local) = (None, None, None);
         let leads_outside = match self.passage {
             Passage::Judged => true,
             Passage::Inbound => delivery.destination == Destination::Outside,
             Passage::NullSender => false,
         };
         if leads_outside {
-            self.recipient = self.domain(delivery.recipient);
-            self.written = match delivery.original {
-                Some(original) if original != delivery.recipient => self.domain(original),
-                _ => self.recipient,
+            let local;
+            (self.recipient, local) = self.place(delivery.recipient);
+            (self.written, self.written_local) = match delivery.original {
+                Some(original) if original != delivery.recipient => self.place(original),
+                _ => (self.recipient, local),
             };
         }
     }
@@ -202,9 +206,15 @@ impl Origin {
         };
     }
 
-    /// Returns the number of the domain of an address that cannot be read in two ways.
-    fn domain(&mut self, address: &[u8]) -> Option<u32> {
-        self.domains.number(plain_domain(address)?)
+    /// Returns the number of the domain of an address that cannot be read in two ways, and the
+    /// length of its local part when that is in comparable form.
+    fn place(&mut self, address: &[u8]) -> (Option<u32>, Option<usize>) {
+        let Some(parts) = address::split(address) else {
+            return (None, None);
+        };
+        let domain = self.domains.number(parts.domain);
+        let canonical = domain.is_some() && parts.local_is_canonical;
+        (domain, canonical.then_some(parts.local.len()))
     }
 
     fn number_correspondent(&mut self) -> Option<u32> {
@@ -269,6 +279,12 @@ impl Origin {
         self.written
     }
 
+    /// Returns the local part before that domain, when it is in comparable form as it stands.
+    /// `address` is what the sender wrote.
+    pub fn written_local<'a>(&self, address: &'a [u8]) -> Option<&'a [u8]> {
+        address.get(..self.written_local?)
+    }
+
     /// Returns the hash of a domain, as it is within this run.
     pub fn hash(&self, domain: &[u8]) -> u64 {
         self.hasher.hash_one(domain)
@@ -284,17 +300,6 @@ fn write_canonical(sender: &[u8], snapshot: &Snapshot, canonical: &mut String) {
     } else {
         *canonical = Address::parse(sender, &snapshot.suffixes).canonical();
     }
-}
-
-/// Returns the part behind the `@` of an address that cannot be read in two ways.
-fn plain_domain(address: &[u8]) -> Option<&[u8]> {
-    if address.len() > address::MAX_LEN {
-        return None;
-    }
-    let at = memchr::memrchr(b'@', address)?;
-    let (local, domain) = address.split_at_checked(at)?;
-    let odd = |byte: &u8| matches!(byte, b'!' | b'%' | b'@' | b'"' | b'\\' | b'(' | b'<' | b':');
-    (!local.iter().any(odd)).then(|| domain.get(1..)).flatten()
 }
 
 /// Asks the gate as the milter does.

@@ -74,7 +74,7 @@ impl serde::Serialize for Day {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Days {
     days: [u16; MOST_DAYS],
-    count: usize,
+    count: u8,
     /// The first of all days added; means nothing while there are none.
     first: u16,
 }
@@ -83,7 +83,7 @@ impl Days {
     /// Adds a day; one that is there already changes nothing.
     #[inline]
     pub fn add(&mut self, day: Day) {
-        let last = (self.count.checked_sub(1)).and_then(|last| self.days.get(last));
+        let last = (self.count().checked_sub(1)).and_then(|last| self.days.get(last));
         if last != Some(&day.0) {
             self.add_other(day);
         }
@@ -94,7 +94,7 @@ impl Days {
             0 => day.0,
             _ => self.first.min(day.0),
         };
-        let known = self.days.get(..self.count).unwrap_or_default();
+        let known = self.days.get(..self.count()).unwrap_or_default();
         // Mail comes in the order of time, so the last day is the usual place.
         let Some(place) = known.iter().rposition(|known| *known <= day.0) else {
             return self.insert(0, day.0);
@@ -105,8 +105,8 @@ impl Days {
     }
 
     fn insert(&mut self, place: usize, day: u16) {
-        if self.count < MOST_DAYS {
-            if let Some(tail) = self.days.get_mut(place..=self.count) {
+        if self.count() < MOST_DAYS {
+            if let Some(tail) = self.days.get_mut(place..=usize::from(self.count)) {
                 tail.rotate_right(1);
                 self.count += 1;
                 if let Some(first) = tail.first_mut() {
@@ -137,12 +137,12 @@ impl Days {
 
     /// Returns the days, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = Day> {
-        (self.days.iter().take(self.count)).map(|day| Day(*day))
+        (self.days.iter().take(self.count())).map(|day| Day(*day))
     }
 
     /// Returns how many days are remembered.
     pub fn count(&self) -> usize {
-        self.count
+        usize::from(self.count)
     }
 
     /// Returns the first day that was added, also when it is no longer among those remembered.

@@ -1,10 +1,10 @@
 //! Mail counted in memory until it is written: live mail for seconds, a log for millions of
 //! lines. Bounded; what does not fit is counted as left out and changes no verdict.
 
-use std::cmp::Reverse;
 use std::hash::{BuildHasher as _, Hasher as _};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::store::{Day, Days};
@@ -12,14 +12,15 @@ use crate::store::{Day, Days};
 /// Most pairs of sender and domain, domains and addresses together; some 30 MB.
 const MOST: usize = 400_000;
 
-/// Most mails that wait to be added up; 16 bytes each, and 24 for their addresses.
-const MOST_WAITING: usize = 1 << 17;
-/// Most octets of local parts that wait likewise.
-const MOST_TEXT: usize = 1 << 24;
+/// Most mails that wait to be added up; 8 bytes each, and as many to sort them.
+const MOST_WAITING: usize = 1 << 19;
+/// Most addresses and most answers that wait; 24 and 8 bytes each, and the local part.
+const MOST_LOOKED_UP: usize = 1 << 10;
+/// Bits of the number of a domain or a sender.
+const NUMBER_BITS: u32 = 19;
+const _: () = assert!(MOST <= 1 << NUMBER_BITS);
 /// So many that room is made for all that may wait.
 const MANY: usize = 1 << 12;
-/// Heaps that many addresses are put into before they are sorted; a power of two.
-const HEAPS: usize = 1 << 11;
 
 /// Returns whether a local part names a role and no person, or nobody: such are everywhere, so that knowing
 /// them says nothing (RFC 2142, and what sites add).
@@ -58,8 +59,8 @@ pub(super) fn is_role(local: &str) -> bool {
 /// Mail to be counted.
 ///
 /// Names are numbered in the order in which they came. A mail is then a few numbers at the end of
-/// a list, and lists are sorted and added up now and then: looking for the place of each mail
-/// among a hundred thousand others would cost a log of millions of lines much more.
+/// a list, which is sorted and added up now and then: looking for the place of each mail among a
+/// hundred thousand others would cost a log of millions of lines much more.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(super) domains: IndexMap<Box<str>, Side, RandomState>,
@@ -69,13 +70,17 @@ pub struct Batch {
     room: Vec<Mail>,
     /// What [`Batch::add_up`] made of `mails`, in order.
     pub(super) pairs: Vec<(Pair, Tally)>,
+    /// Addresses that wait to be looked up among the mailboxes: so many at once, because a
+    /// processor told of many places in memory waits for them at the same time.
     addresses: Vec<Mailbox>,
-    /// What [`Batch::add_up`] made of `addresses`, in order.
-    pub(super) mailboxes: Vec<Mailbox>,
-    /// The local parts of both, one after the other.
+    /// The local parts of those, one after the other.
+    address_text: Vec<u8>,
+    /// Answers that wait likewise: the number of the domain and the day.
+    answers: Vec<(u32, Day)>,
+    /// Addresses at trusted domains that mail went to.
+    pub(super) mailboxes: HashTable<Mailbox>,
+    /// Their local parts, one after the other.
     locals: String,
-    /// How much of `locals` is of addresses that were added up.
-    added_up: usize,
     hasher: RandomState,
     left_out: u64,
 }
@@ -114,12 +119,36 @@ impl Pair {
     }
 }
 
-/// A mail, or with `mails` 0 a day on which there was mail that was counted before.
+/// A mail, or when it is not new a day on which there was mail that was counted before: domain,
+/// sender, day and whether it is new, in one.
 #[derive(Clone, Copy, Debug)]
-struct Mail {
-    pair: Pair,
-    day: Day,
-    mails: u16,
+struct Mail(u64);
+
+impl Mail {
+    fn new(pair: Pair, day: Day, new: bool) -> Mail {
+        let pair = u64::from(pair.domain()) << NUMBER_BITS | u64::from(pair.sender());
+        Mail(pair << (u16::BITS + 1) | day.number().unsigned_abs() << 1 | u64::from(new))
+    }
+
+    fn domain(self) -> u32 {
+        (self.0 >> (u16::BITS + 1 + NUMBER_BITS)) as u32
+    }
+
+    fn sender(self) -> u32 {
+        (self.0 >> (u16::BITS + 1)) as u32 & ((1 << NUMBER_BITS) - 1)
+    }
+
+    fn pair(self) -> Pair {
+        Pair::new(self.domain(), self.sender())
+    }
+
+    fn day(self) -> Day {
+        Day::numbered(i64::from((self.0 >> 1) as u16))
+    }
+
+    fn is_new(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 /// An address at a trusted domain that mail went to.
@@ -166,21 +195,22 @@ impl Batch {
         };
         self.mail(sender, domain, day, new);
         if trusted {
-            self.address(domain, local, day);
+            self.address(domain, local.as_bytes(), day);
         }
     }
 
     /// Counts a mail by the numbers of its sender and its recipient's domain.
     pub(super) fn mail(&mut self, sender: u32, domain: u32, day: Day, new: bool) {
-        if self.mails.len() >= MOST_WAITING || self.locals.len() >= self.added_up + MOST_TEXT {
+        if self.mails.len() >= MOST_WAITING {
             self.add_up();
         }
-        make_room(&mut self.mails);
-        self.mails.push(Mail {
-            pair: Pair::new(domain, sender),
-            day,
-            mails: u16::from(new),
-        });
+        if self.mails.len() == self.mails.capacity() && self.mails.len() >= MANY {
+            // So that they need not move as they become more.
+            let room = MOST_WAITING.saturating_sub(self.mails.len());
+            self.mails.reserve_exact(room);
+        }
+        self.mails
+            .push(Mail::new(Pair::new(domain, sender), day, new));
     }
 
     /// Returns the number of a domain, a new one if it fits.
@@ -230,18 +260,19 @@ impl Batch {
         u32::try_from(number).ok()
     }
 
-    /// Notes an address at the trusted domain of this number.
-    pub(super) fn address(&mut self, domain: u32, local: &str, day: Day) {
+    /// Notes an address at the trusted domain of this number by its local part in comparable form.
+    pub(super) fn address(&mut self, domain: u32, local: &[u8], day: Day) {
         // What is longer is no mailbox (RFC 5321, 4.5.3.1.1: 64 octets).
-        let (Ok(begin), Ok(length)) = (u32::try_from(self.locals.len()), u8::try_from(local.len()))
-        else {
+        let (Ok(begin), Ok(length)) = (
+            u32::try_from(self.address_text.len()),
+            u8::try_from(local.len()),
+        ) else {
             return;
         };
-        self.locals.push_str(local);
+        self.address_text.extend_from_slice(local);
         let number = u64::from(domain).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut hash = self.hasher.build_hasher();
-        hash.write(local.as_bytes());
-        make_room(&mut self.addresses);
+        hash.write(local);
         self.addresses.push(Mailbox {
             hash: hash.finish().wrapping_add(number),
             domain,
@@ -249,11 +280,41 @@ impl Batch {
             length,
             last_on: day,
         });
+        if self.addresses.len() >= MOST_LOOKED_UP {
+            self.look_up();
+        }
+    }
+
+    /// Looks up the addresses that wait; new ones are kept as far as they fit.
+    fn look_up(&mut self) {
+        let mut room = MOST.saturating_sub(self.size());
+        for address in self.addresses.drain(..) {
+            // Two addresses of one domain with one hash: not in the life of a site.
+            let same =
+                |known: &Mailbox| known.hash == address.hash && known.domain == address.domain;
+            if let Some(known) = self.mailboxes.find_mut(address.hash, same) {
+                known.last_on = known.last_on.max(address.last_on);
+                continue;
+            }
+            let local = local(&self.address_text, &address);
+            let (Ok(local), Ok(begin)) =
+                (std::str::from_utf8(local), u32::try_from(self.locals.len()))
+            else {
+                continue;
+            };
+            if room > 0 && !is_role(local) {
+                room -= 1;
+                self.locals.push_str(local);
+                let new = Mailbox { begin, ..address };
+                (self.mailboxes).insert_unique(new.hash, new, |known| known.hash);
+            }
+        }
+        self.address_text.clear();
     }
 
     /// Returns the local part of an address.
     pub(super) fn local(&self, mailbox: &Mailbox) -> &str {
-        local(&self.locals, mailbox)
+        std::str::from_utf8(local(self.locals.as_bytes(), mailbox)).unwrap_or_default()
     }
 
     /// Counts a mail that came from `domain` on `day`, and returns the number of the domain.
@@ -265,8 +326,17 @@ impl Batch {
 
     /// Counts a mail that came from the domain of this number.
     pub(super) fn received_from(&mut self, domain: u32, day: Day) {
-        if let Some((_, side)) = self.domains.get_index_mut(domain as usize) {
-            side.received.add(day);
+        self.answers.push((domain, day));
+        if self.answers.len() >= MOST_LOOKED_UP {
+            self.add_answers();
+        }
+    }
+
+    fn add_answers(&mut self) {
+        for (domain, day) in self.answers.drain(..) {
+            if let Some((_, side)) = self.domains.get_index_mut(domain as usize) {
+                side.received.add(day);
+            }
         }
     }
 
@@ -274,25 +344,23 @@ impl Batch {
     pub(super) fn add_up(&mut self) {
         let mut mails = std::mem::take(&mut self.mails);
         let mut sorted = std::mem::take(&mut self.room);
-        sort_by_number(&mut mails, &mut sorted, self.senders.len(), |mail| {
-            mail.pair.sender()
-        });
-        sort_by_number(&mut mails, &mut sorted, self.domains.len(), |mail| {
-            mail.pair.domain()
-        });
-        let pairs = mails.chunk_by(|one, other| one.pair == other.pair);
+        let (senders, domains) = (self.senders.len(), self.domains.len());
+        sort_by_number(&mut mails, &mut sorted, senders, |mail| mail.sender());
+        sort_by_number(&mut mails, &mut sorted, domains, |mail| mail.domain());
+        let pairs = mails.chunk_by(|one, other| one.pair() == other.pair());
         self.add_pairs(pairs.filter_map(|mails| {
             let mut tally = Tally::default();
             for mail in mails {
-                tally.days.add(mail.day);
-                tally.mails += u64::from(mail.mails);
+                tally.days.add(mail.day());
+                tally.mails += u64::from(mail.is_new());
             }
-            mails.first().map(|mail| (mail.pair, tally))
+            mails.first().map(|mail| (mail.pair(), tally))
         }));
         mails.clear();
         self.mails = mails;
         self.room = sorted;
-        self.add_addresses();
+        self.look_up();
+        self.add_answers();
     }
 
     /// Adds pairs that are in order, as far as new ones fit.
@@ -318,36 +386,6 @@ impl Batch {
         }
         all.extend(known);
         self.pairs = all;
-    }
-
-    /// Adds the addresses that wait, as far as new ones fit.
-    fn add_addresses(&mut self) {
-        let most = self.mailboxes.len() + MOST.saturating_sub(self.size());
-        let text = std::mem::take(&mut self.locals);
-        let mut all = std::mem::take(&mut self.mailboxes);
-        all.append(&mut self.addresses);
-        // First into heaps that fit the processor's cache.
-        let heap = |mailbox: &Mailbox| (mailbox.hash >> (u64::BITS - HEAPS.ilog2())) as u32;
-        sort_by_number(&mut all, &mut Vec::new(), HEAPS, heap);
-        for heap in all.chunk_by_mut(|one, other| heap(one) == heap(other)) {
-            heap.sort_unstable_by_key(|mailbox| (mailbox.hash, Reverse(mailbox.last_on)));
-        }
-        // Two addresses of one domain with one hash: not in the life of a site.
-        all.dedup_by_key(|mailbox| (mailbox.hash, mailbox.domain));
-        all.retain(|mailbox| !is_role(local(&text, mailbox)));
-        all.truncate(most);
-        self.mailboxes = all;
-        let used = (self.mailboxes.iter()).map(|mailbox| usize::from(mailbox.length));
-        if used.sum::<usize>() >= text.len() / 2 {
-            self.locals = text;
-        } else {
-            for mailbox in &mut self.mailboxes {
-                let local = local(&text, mailbox);
-                mailbox.begin = self.locals.len() as u32;
-                self.locals.push_str(local);
-            }
-        }
-        self.added_up = self.locals.len();
     }
 
     /// Adds everything of an `earlier` batch that could not be written.
@@ -378,10 +416,10 @@ impl Batch {
         self.add_pairs(pairs.into_iter());
         for mailbox in &earlier.mailboxes {
             if let Some(domain) = domain(mailbox.domain) {
-                self.address(domain, earlier.local(mailbox), mailbox.last_on);
+                self.address(domain, earlier.local(mailbox).as_bytes(), mailbox.last_on);
             }
         }
-        self.add_addresses();
+        self.look_up();
     }
 
     /// Forgets all but how many mails did not fit.
@@ -417,13 +455,6 @@ impl Batch {
     }
 }
 
-/// Makes room for more to wait: for all that ever will, once it is many, so that they need not move.
-fn make_room<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() && list.len() >= MANY {
-        list.reserve_exact(MOST_WAITING.saturating_sub(list.len()));
-    }
-}
-
 /// Sorts by a number below `numbers`, and keeps the order of those with the same. `room` is room
 /// to do so.
 ///
@@ -450,8 +481,9 @@ fn sort_by_number<T: Copy>(
         begin += *place;
         *place = begin;
     }
-    room.clear();
-    room.extend_from_slice(list);
+    if let Some(any) = list.first() {
+        room.resize(list.len(), *any);
+    }
     for one in &*list {
         if let Some(place) = places.get_mut(number(one) as usize)
             && let Some(sorted) = room.get_mut(*place)
@@ -463,7 +495,7 @@ fn sort_by_number<T: Copy>(
     std::mem::swap(list, room);
 }
 
-fn local<'t>(text: &'t str, mailbox: &Mailbox) -> &'t str {
+fn local<'t>(text: &'t [u8], mailbox: &Mailbox) -> &'t [u8] {
     let begin = mailbox.begin as usize;
     (text.get(begin..begin + usize::from(mailbox.length))).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Learning from a log: what was delivered outside is counted as if it had just passed.
 
 use super::{Batch, Learning};
-use crate::address::{self, Address, Host};
+use crate::address::{Address, Host};
 use crate::maillog::{Delivery, Destination, Outcome};
 use crate::service::Snapshot;
 use crate::service::numbered::ByNumber;
@@ -131,12 +131,10 @@ impl<'a> LogLearner<'a> {
         };
         self.batch.mail(sender, domain, day, !was_counted);
         if trusted {
-            // With a number, the local part is what stands before the `@`.
-            let plain = (origin.written()).and_then(|_| address::plain_local(recipient));
-            if let Some(local) = plain {
+            if let Some(local) = origin.written_local(recipient) {
                 self.batch.address(domain, local, day);
             } else if let Some((local, _)) = comparable(recipient, self.snapshot) {
-                self.batch.address(domain, &local, day);
+                self.batch.address(domain, local.as_bytes(), day);
             }
         }
     }
