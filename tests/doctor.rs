@@ -340,7 +340,7 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
     site.mended(
         "error",
         "postfix-default-action",
-        &format!("{submission}: milter_default_action is accept"),
+        &format!("{submission}: straymail's own default_action is accept"),
         &[
             &format!(
                 "postconf -c {etc} -e 'smtpd_milters = {{ unix:{own}, default_action=tempfail }}'"
@@ -419,16 +419,68 @@ fn what_postfix_tells_is_mended() -> Result<()> {
         ],
     )?;
     let own = site.path("milter.sock");
-    site.set(&format!("non_smtpd_milters = unix:{own}"))?;
+    // As one that is `$smtpd_milters`: the others stay.
+    site.set(&format!("non_smtpd_milters = inet:127.0.0.1:1, unix:{own}"))?;
     site.mended(
         "warning",
         "postfix-local-role",
         &format!("non_smtpd_milters names the listener unix:{own} of another role than local"),
         &[
-            &format!("postconf -c {etc} -e 'non_smtpd_milters = unix:{local}'"),
+            &format!("postconf -c {etc} -e 'non_smtpd_milters = inet:127.0.0.1:1, unix:{local}'"),
             &reload,
         ],
     )
+}
+
+#[test]
+fn no_remedy_sends_a_chroot_to_a_socket_it_cannot_reach() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let (submission, queue) = (site.submission(), site.path("queue"));
+    for service in [&*submission, "cleanup/unix"] {
+        site.postconf(&["-F", &format!("{service}/chroot=y")])?;
+    }
+    site.postconf(&["-P", &format!("{submission}/smtpd_milters=")])?;
+    site.set("non_smtpd_milters =")?;
+    let findings = site.findings()?;
+    for (check, socket) in [
+        ("postfix-unasked", "milter.sock"),
+        ("postfix-sendmail-mail", "local.sock"),
+    ] {
+        let finding = (findings.iter().find(|finding| finding.check == check)).context(check)?;
+        assert_eq!(finding.run, [""; 0], "{finding:#?}");
+        let place = format!("socket: unix:{queue}/straymail/{socket},");
+        assert!(finding.edit[0].contains(&place), "{finding:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_port_behind_a_filter_may_ask_no_milter() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let relay = site.relay();
+    let options =
+        format!("{relay}/receive_override_options=no_unknown_recipient_checks,no_milters");
+    site.postconf(&["-P", &options])?;
+    site.sound()
+}
+
+#[test]
+fn a_mail_server_that_cannot_be_read_is_an_error() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let broken = site.path("broken");
+    fs::create_dir(&broken)?;
+    for arguments in [
+        ["--postfix-config", &broken],
+        ["--sendmail-cf", &format!("{broken}/sendmail.cf")],
+    ] {
+        let findings = findings(&site.settings, &arguments)?;
+        let found = findings
+            .iter()
+            .find(|finding| finding.check == "mail-server");
+        let found = &found.with_context(|| format!("{findings:#?}"))?.found;
+        assert!(found.contains("No such file"), "{found}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn mta(asked: &Doctor, report: &mut Report) -> (Option<Postfix>, Option<Sendmail
         match Postfix::gather(asked.postfix_config.as_deref()) {
             Ok(found) => postfix = Some(found),
             Err(_) if asked.postfix_config.is_none() && usual.exists() => {}
-            Err(error) => report.skip(format!("Postfix: {error}")),
+            Err(error) => unread("Postfix", asked.postfix_config.is_some(), &error, report),
         }
     }
     let named = asked.sendmail_cf.as_deref();
@@ -179,10 +179,25 @@ fn mta(asked: &Doctor, report: &mut Report) -> (Option<Postfix>, Option<Sendmail
     if let Some(file) = named.or(instead) {
         match sendmail::gather(file) {
             Ok(found) => sendmail = Some(found),
-            Err(error) => report.skip(format!("Sendmail: {error}")),
+            Err(error) => unread("Sendmail", true, &error, report),
         }
     }
     (postfix, sendmail)
+}
+
+/// Notes that a mail server could not be looked at: because it is not there, or because of what is
+/// wrong with it.
+fn unread(server: &str, was_named: bool, error: &str, report: &mut Report) {
+    if !was_named && error.ends_with(ask::NOT_INSTALLED) {
+        report.skip(format!("{server}: {error}"));
+        return;
+    }
+    report.find(Finding::new(
+        "mail-server",
+        Severity::Error,
+        format!("the configuration of {server} cannot be read: {error}"),
+        "Nothing is known of how it asks straymail, and it may not start itself.",
+    ));
 }
 
 /// Reads the configuration; what is wrong with it goes to the report.

@@ -9,6 +9,9 @@ const PATIENCE: &str = "20";
 /// Most bytes of an answer that are looked at.
 const LONGEST: usize = 16 << 20;
 
+/// How the error of a program ends that is not there.
+pub(super) const NOT_INSTALLED: &str = "is not installed";
+
 /// Returns what a program prints, or why it did not.
 pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("timeout")
@@ -28,10 +31,14 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     match output.status.code() {
         Some(0) => Ok(text(&output.stdout)),
         Some(124) => Err(format!("{program} gave no answer in {PATIENCE} s")),
-        Some(126 | 127) => Err(format!("{program} is not installed")),
+        Some(126 | 127) => Err(format!("{program} {NOT_INSTALLED}")),
         _ => {
             let said = text(&output.stderr);
-            let said = said.lines().next().unwrap_or("it failed without a word");
+            // Warnings come before what it died of.
+            let mut lines = said.lines();
+            let said = (lines.clone().find(|line| line.contains("fatal:")))
+                .or_else(|| lines.next())
+                .unwrap_or("it failed without a word");
             // Most say who they are themselves.
             let said = said.strip_prefix(program).unwrap_or(said);
             Err(format!(

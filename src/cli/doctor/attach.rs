@@ -7,6 +7,7 @@ use crate::policy::Role;
 
 use super::finding::{Finding, Report, Severity};
 use super::postfix::{Milter, Place, Postfix, Service};
+use super::setup::{file_name, last};
 
 /// Where straymail listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,9 @@ pub(super) fn same(door: &Place, milter: &Place) -> bool {
         (Place::Unix { path, .. }, Place::Unix { path: other, .. }) => path == other,
         // A listener at 0.0.0.0 is reached by any address of this host.
         (Place::Inet(Some(ip), port), Place::Inet(Some(other), other_port)) => {
-            port == other_port && (ip == other || ip.is_unspecified())
+            // `localhost` may be either of the two loopback addresses.
+            let loopback = ip.is_loopback() && other.is_loopback();
+            port == other_port && (ip == other || ip.is_unspecified() || loopback)
         }
         _ => false,
     }
@@ -122,7 +125,7 @@ fn receivers(postfix: &Postfix, doors: &[Door], report: &mut Report) {
         };
         let shown = shown(service);
         if ours.out_of_reach {
-            out_of_chroot(postfix, service, list, &ours, report);
+            out_of_chroot(postfix, service, ("smtpd_milters", list), &ours, report);
         }
         if ours.at + 1 < list.len() {
             let mut order: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
@@ -176,28 +179,27 @@ fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report:
         "no service of Postfix asks straymail",
         "No mail is judged.",
     );
-    let spec = front(doors).and_then(|door| spec(door, postfix.queue_directory()));
-    let Some(spec) = spec else {
+    let queue = postfix.queue_directory();
+    let door = front(doors).and_then(|door| Some((door, spec(door, queue)?)));
+    let Some((door, spec)) = door else {
         report.find(finding);
         return;
     };
     // Inside a chroot a path outside of it names nothing: asking there would defer all mail.
     if spec.starts_with("unix:/") && services.iter().any(|service| service.chroot) {
         report.find(finding.edit(format!(
-            "smtpd runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/milter.sock, then restart straymail and run the lines of straymail setup postfix",
-            postfix.queue_directory().display()
+            "smtpd runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
+            queue.display(),
+            file_name(door),
         )));
         return;
     }
-    let mut commands = vec![postfix.set(None, "smtpd_milters", &with(postfix, None, &spec))];
+    let with = |service| last(postfix, service, "smtpd_milters", doors, &spec);
+    let mut commands = vec![postfix.set(None, "smtpd_milters", &with(None))];
     // A service that has been given a list of its own on purpose gets one more, one that was
     // given an empty one is for mail that was judged.
     for service in services.iter().filter(|s| s.is_submission()) {
-        commands.push(postfix.set(
-            Some(service),
-            "smtpd_milters",
-            &with(postfix, Some(service), &spec),
-        ));
+        commands.push(postfix.set(Some(service), "smtpd_milters", &with(Some(service))));
     }
     commands.push(postfix.reload());
     commands.dedup();
@@ -207,12 +209,33 @@ fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report:
     report.find(finding);
 }
 
-/// Returns the list of milters with one more behind.
-fn with(postfix: &Postfix, service: Option<&Service>, spec: &str) -> String {
-    let milters = postfix.milters(service, "smtpd_milters");
-    let mut specs: Vec<&str> = milters.iter().map(|milter| &*milter.spec).collect();
-    specs.push(spec);
-    specs.join(", ")
+/// Adds what puts straymail's `door` behind the milters of a list, for one service.
+fn put_behind(
+    finding: Finding,
+    postfix: &Postfix,
+    service: Option<&Service>,
+    list: &str,
+    doors: &[Door],
+    door: Option<&Door>,
+) -> Finding {
+    let queue = postfix.queue_directory();
+    let Some((door, spec)) = door.and_then(|door| Some((door, spec(door, queue)?))) else {
+        return finding;
+    };
+    // Inside a chroot a path outside of it names nothing: asking there would defer all mail.
+    if let Some(service) = service.filter(|service| service.chroot)
+        && spec.starts_with("unix:/")
+    {
+        return finding.edit(format!(
+            "{} runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
+            shown(service),
+            queue.display(),
+            file_name(door),
+        ));
+    }
+    finding
+        .run(postfix.set(service, list, &last(postfix, service, list, doors, &spec)))
+        .run(postfix.reload())
 }
 
 fn not_asked(
@@ -232,7 +255,7 @@ fn not_asked(
             "postfix-unasked",
             Severity::Note,
             found,
-            "Mail that programs on this host hand in here is not judged; fine for mail that was judged before.",
+            AFTER_A_FILTER,
         ));
         return;
     }
@@ -245,29 +268,27 @@ fn not_asked(
         ));
         return;
     }
-    let mut finding = Finding::new(
+    let finding = Finding::new(
         "postfix-unasked",
         Severity::Error,
         found,
         "Senders hand in their mail here, and none of it is judged.",
     );
-    let spec = front(doors).and_then(|door| spec(door, postfix.queue_directory()));
-    if let Some(spec) = spec {
-        finding = finding
-            .run(postfix.set(
-                Some(service),
-                "smtpd_milters",
-                &with(postfix, Some(service), &spec),
-            ))
-            .run(postfix.reload());
-    }
-    report.find(finding);
+    let (service, door) = (Some(service), front(doors));
+    report.find(put_behind(
+        finding,
+        postfix,
+        service,
+        "smtpd_milters",
+        doors,
+        door,
+    ));
 }
 
 fn out_of_chroot(
     postfix: &Postfix,
     service: &Service,
-    list: &[Milter],
+    (name, list): (&str, &[Milter]),
     ours: &Ours<'_>,
     report: &mut Report,
 ) {
@@ -291,7 +312,7 @@ fn out_of_chroot(
             if let Some(own) = specs.get_mut(ours.at) {
                 *own = &inside;
             }
-            finding.run(postfix.set(Some(service), "smtpd_milters", &specs.join(", ")))
+            finding.run(postfix.set(Some(service), name, &specs.join(", ")))
         }
         None => finding
             .run(postfix.command(
@@ -299,8 +320,9 @@ fn out_of_chroot(
                 &format!("-F {}/{}/chroot=n", service.name, service.kind),
             ))
             .edit(format!(
-                "or keep the chroot and let straymail listen below it, in milter.yaml: socket: unix:{}/straymail/milter.sock",
-                queue.display()
+                "or keep the chroot and let straymail listen below it, in milter.yaml: socket: unix:{}/straymail/{}",
+                queue.display(),
+                file_name(ours.door),
             )),
     };
     report.find(finding.run(postfix.reload()));
@@ -320,15 +342,18 @@ fn default_action(postfix: &Postfix, service: &Service, ours: &Ours<'_>, report:
         ),
         _ => return,
     };
-    let found = format!("{}: milter_default_action is {action}", shown(service));
+    let whose = match own {
+        Some(_) => "straymail's own default_action",
+        None => "milter_default_action",
+    };
+    let found = format!("{}: {whose} is {action}", shown(service));
     let finding = Finding::new("postfix-default-action", severity, found, why);
     let finding = match own {
         Some(_) => {
-            let bare = super::postfix::words(ours.milter.spec.trim_matches(['{', '}']));
             let list = postfix.milters(Some(service), "smtpd_milters");
             let mut specs: Vec<String> = list.into_iter().map(|milter| milter.spec).collect();
-            if let (Some(own), Some(bare)) = (specs.get_mut(ours.at), bare.into_iter().next()) {
-                *own = format!("{{ {bare}, default_action=tempfail }}");
+            if let Some(own) = specs.get_mut(ours.at) {
+                *own = ours.milter.with("default_action", "tempfail");
             }
             finding.run(postfix.set(Some(service), "smtpd_milters", &specs.join(", ")))
         }
@@ -337,10 +362,22 @@ fn default_action(postfix: &Postfix, service: &Service, ours: &Ours<'_>, report:
     report.find(finding.run(postfix.reload()));
 }
 
+/// What is said of a port that only programs on this host reach.
+const AFTER_A_FILTER: &str = "Mail that programs on this host hand in here is not judged; fine for mail that was judged before.";
+
 fn no_milters(postfix: &Postfix, service: &Service, report: &mut Report) {
     let name = "receive_override_options";
     let options = super::postfix::words(postfix.value(Some(service), name));
     if !options.iter().any(|option| option == "no_milters") {
+        return;
+    }
+    if service.is_loopback() && !service.is_submission() {
+        report.find(Finding::new(
+            "postfix-no-milters",
+            Severity::Note,
+            format!("{}: {name} has no_milters", shown(service)),
+            AFTER_A_FILTER,
+        ));
         return;
     }
     let kept: Vec<&str> = (options.iter().map(String::as_str))
@@ -365,7 +402,6 @@ fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
     let pickup = postfix.service("pickup", "unix");
     let filtered = !postfix.value(pickup, "content_filter").is_empty();
     let own = doors.iter().find(|door| door.role == Role::Local);
-    let own_spec = own.and_then(|door| spec(door, postfix.queue_directory()));
     let Some(ours) = ours(&list, doors) else {
         if filtered || pickup.is_none() {
             return;
@@ -376,18 +412,13 @@ fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
             "mail of sendmail(1) does not pass straymail",
             "Mail of cron, scripts and web applications on this host is not judged.",
         );
-        report.find(match own_spec {
-            Some(spec) => {
-                let mut specs: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
-                specs.push(&spec);
-                finding
-                    .run(postfix.set(cleanup, "non_smtpd_milters", &specs.join(", ")))
-                    .run(postfix.reload())
-            }
-            None => finding
-                .run(postfix.command("postconf", "-P pickup/unix/content_filter=smtp:[127.0.0.1]:587"))
-                .run(postfix.reload())
-                .edit("587 stands for a port of smtpd that asks straymail and takes mail from 127.0.0.1 without a login"),
+        report.find(match own {
+            Some(_) => put_behind(finding, postfix, cleanup, "non_smtpd_milters", doors, own),
+            None => finding.edit(format!(
+                "{}, then `{}`; PORT is one of smtpd that asks straymail and takes mail from 127.0.0.1 without a login",
+                postfix.command("postconf", "-P 'pickup/unix/content_filter=smtp:[127.0.0.1]:PORT'"),
+                postfix.reload(),
+            )),
         });
         return;
     };
@@ -395,7 +426,8 @@ fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
         && let Some(cleanup) = cleanup
     {
         let mut report_of_list = Report::default();
-        out_of_chroot(postfix, cleanup, &list, &ours, &mut report_of_list);
+        let list = ("non_smtpd_milters", &*list);
+        out_of_chroot(postfix, cleanup, list, &ours, &mut report_of_list);
         report.extend(report_of_list);
     }
     if ours.door.role != Role::Local {
@@ -408,10 +440,8 @@ fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
             ),
             "Mail of sendmail(1) cannot be refused: a refused recipient would keep it in the maildrop queue for good.",
         );
-        report.find(match own_spec {
-            Some(spec) => finding
-                .run(postfix.set(cleanup, "non_smtpd_milters", &spec))
-                .run(postfix.reload()),
+        report.find(match own {
+            Some(_) => put_behind(finding, postfix, cleanup, "non_smtpd_milters", doors, own),
             None => finding.edit("in milter.yaml: a listener of its own with role: local; then `straymail setup postfix`"),
         });
     }

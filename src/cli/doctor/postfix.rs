@@ -131,7 +131,7 @@ impl Postfix {
         match service.filter(|service| service.overrides.contains_key(name)) {
             Some(service) => {
                 // `postconf -P` takes no white space in a value.
-                let value: String = value.split_whitespace().collect();
+                let value = without_spaces(value);
                 let text = format!("{}/{}/{name}={value}", service.name, service.kind);
                 self.command("postconf", &format!("-P {}", quoted(&text)))
             }
@@ -145,6 +145,20 @@ impl Postfix {
     /// Returns the shell line that makes Postfix read its files again.
     pub(super) fn reload(&self) -> String {
         self.command("postfix", "reload")
+    }
+}
+
+impl Milter {
+    /// Returns the entry with another value of one of its own options.
+    pub(super) fn with(&self, name: &str, value: &str) -> String {
+        let parts = inside(&self.spec).map_or_else(Vec::new, words);
+        let parts: Vec<String> = (parts.into_iter())
+            .map(|part| match option(&part) {
+                Some((other, _)) if other == name => format!("{name}={value}"),
+                _ => part,
+            })
+            .collect();
+        format!("{{ {} }}", parts.join(", "))
     }
 }
 
@@ -244,18 +258,38 @@ pub(super) fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn milter(spec: &str, queue: &Path, chroot: bool) -> Milter {
-    let inner = spec.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
-    let parts = inner.map_or_else(|| vec![spec.to_owned()], words);
-    let option = |name: &str| {
-        let mut options = parts.iter().skip(1);
-        options.find_map(|part| Some(part.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+/// Returns a list with commas for the white space in it, in braces too.
+fn without_spaces(text: &str) -> String {
+    let word = |word: String| match inside(&word) {
+        // MILTER_README: only `{ name = value }` has space around the sign.
+        Some(inner) => format!("{{{}}}", without_spaces(inner).replace(",=,", "=")),
+        None => word,
     };
+    let words: Vec<String> = words(text).into_iter().map(word).collect();
+    words.join(",")
+}
+
+/// Returns what stands in the braces around `text`.
+fn inside(text: &str) -> Option<&str> {
+    text.strip_prefix('{')?.strip_suffix('}').map(str::trim)
+}
+
+/// Reads `name=value` and `{ name = value }`.
+fn option(part: &str) -> Option<(&str, &str)> {
+    let (name, value) = inside(part).unwrap_or(part).split_once('=')?;
+    Some((name.trim(), value.trim()))
+}
+
+fn milter(spec: &str, queue: &Path, chroot: bool) -> Milter {
+    let parts = inside(spec).map_or_else(|| vec![spec.to_owned()], words);
+    let mut options = parts.iter().skip(1).filter_map(|part| option(part));
+    let default_action = options.find(|(name, _)| *name == "default_action");
+    let default_action = default_action.map(|(_, value)| value.to_owned());
     let place = parts.first().map(String::as_str).unwrap_or_default();
     Milter {
         spec: spec.to_owned(),
         place: place_of(place, queue, chroot),
-        default_action: option("default_action"),
+        default_action,
     }
 }
 
@@ -306,6 +340,36 @@ pub(super) fn real(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_options_of_a_milter_are_read_and_kept() {
+        for (spec, action, mended, compact) in [
+            (
+                "{ unix:s/m.sock command_timeout=60s default_action=accept }",
+                Some("accept"),
+                "{ unix:s/m.sock, command_timeout=60s, default_action=tempfail }",
+                "{unix:s/m.sock,command_timeout=60s,default_action=accept}",
+            ),
+            (
+                "{ unix:s/m.sock, { default_action = accept }, protocol=6 }",
+                Some("accept"),
+                "{ unix:s/m.sock, default_action=tempfail, protocol=6 }",
+                "{unix:s/m.sock,{default_action=accept},protocol=6}",
+            ),
+            (
+                "{ unix:s/m.sock }",
+                None,
+                "{ unix:s/m.sock }",
+                "{unix:s/m.sock}",
+            ),
+        ] {
+            let milter = milter(spec, Path::new("/q"), false);
+            assert_eq!(milter.default_action.as_deref(), action, "{spec}");
+            assert_eq!(milter.with("default_action", "tempfail"), mended);
+            assert_eq!(without_spaces(spec), compact);
+        }
+        assert_eq!(without_spaces("inet:a:1, unix:b"), "inet:a:1,unix:b");
+    }
 
     const MASTER: &str = "\
 smtp       inet  n       -       -       -       -       smtpd

@@ -189,11 +189,16 @@ pub(super) fn check(way: &Way) -> Option<Finding> {
                 .run("systemctl start straymail")
                 .edit("without systemd: start `straymail run`"),
         ),
-        Kind::Directory | Kind::Other => Some(
+        Kind::Directory | Kind::Other => Some({
+            let remove = match last.kind {
+                Kind::Directory => "rmdir",
+                _ => "rm",
+            };
             finding(format!("{path} is no socket"))
-                .run(format!("rm -r {}", quoted_path(&last.path)))
-                .run("systemctl restart straymail"),
-        ),
+                // An empty directory at most: what is in it is somebody's.
+                .run(format!("{remove} {}", quoted_path(&last.path)))
+                .run("systemctl restart straymail")
+        }),
         Kind::Socket if !way.account.may(last, 2) || way.passable == Some(false) => {
             let socket = quoted_path(&last.path);
             Some(

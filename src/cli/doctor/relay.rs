@@ -34,8 +34,12 @@ pub(super) fn check(target: &Target, error: &SmtpError, postfix: Option<&Postfix
             let networks = postfix.parameter("mynetworks");
             let has = networks.contains("127.0.0.0/8") || networks.contains("127.0.0.1");
             let restrictions = "smtpd_relay_restrictions";
-            let permits = postfix.parameter(restrictions).contains("permit_mynetworks")
-                || postfix.parameter("smtpd_recipient_restrictions").contains("permit_mynetworks");
+            // The other list decides alone only where this one is empty.
+            let permits = match postfix.parameter(restrictions) {
+                "" => postfix.parameter("smtpd_recipient_restrictions"),
+                list => list,
+            }
+            .contains("permit_mynetworks");
             let finding = match has {
                 true => finding,
                 false => {

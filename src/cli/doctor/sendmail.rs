@@ -238,6 +238,12 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
     report
 }
 
+/// Says which line of sendmail.mc should be like `line`: one more would be a second filter.
+fn instead(own: &Filter, line: &str) -> String {
+    let line = line.replacen("`straymail'", &format!("`{}'", own.name), 1);
+    format!("in sendmail.mc, instead of the line there is: {line}")
+}
+
 /// What becomes of mail while straymail is away, and how it is asked.
 fn failure(own: &Filter, line: &str, report: &mut Report) {
     if !own.flags.contains(['T', '4']) {
@@ -252,7 +258,7 @@ fn failure(own: &Filter, line: &str, report: &mut Report) {
                 format!("{} has F={} and not F=T", own.name, own.flags),
                 format!("While straymail is away, restarts or hangs, mail is {what}; with F=T clients keep it and come again."),
             )
-            .edit(format!("in sendmail.mc: {line}"))
+            .edit(instead(own, line))
             .run(REBUILD),
         );
     }
@@ -289,7 +295,7 @@ fn timeouts(own: &Filter, line: &str, report: &mut Report) {
                 format!("{} has T={letter}:{given}s", own.name),
                 format!("On a busy disk {what} takes longer, and Sendmail then takes straymail for dead."),
             )
-            .edit(format!("in sendmail.mc: {line}"))
+            .edit(instead(own, line))
             .run(REBUILD),
         );
     }
@@ -333,7 +339,7 @@ fn macros(sendmail: &Sendmail, report: &mut Report) {
                 why,
             )
             .edit(format!(
-                "in sendmail.mc: define(`{option}', {option}``, {name}'')dnl"
+                "in sendmail.mc: define(`{option}', defn(`{option}')`, {name}')dnl"
             ))
             .run(REBUILD),
         );

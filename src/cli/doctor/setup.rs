@@ -89,7 +89,7 @@ fn for_postfix(postfix: &Postfix, doors: &[Door]) -> Vec<String> {
 }
 
 /// Returns the list of milters with ours behind all others.
-fn last(
+pub(super) fn last(
     postfix: &Postfix,
     service: Option<&Service>,
     list: &str,
@@ -116,20 +116,25 @@ fn placed(postfix: &Postfix, door: &Door, chroot: bool, lines: &mut Vec<String>)
     if !chroot || !spec.starts_with("unix:/") {
         return spec;
     }
-    let name = match &door.place {
-        Place::Unix { path, .. } => path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        _ => String::new(),
-    };
+    let name = file_name(door);
     lines.push(format!(
         "# It runs in a chroot: first let straymail listen below it, in milter.yaml at this listener:\n#   socket: unix:{}/straymail/{name}\n#   group: {}",
         queue.display(),
         postfix.parameter("mail_owner"),
     ));
     format!("unix:straymail/{name}")
+}
+
+/// Returns the name of the door's socket within its directory.
+pub(super) fn file_name(door: &Door) -> String {
+    match &door.place {
+        Place::Unix { path, .. } => path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        _ => String::new(),
+    }
 }
 
 /// Returns the lines for sendmail.mc; the last filter defined is the last asked.
