@@ -379,6 +379,48 @@ fn what_postfix_tells_is_mended() -> Result<()> {
             &reload,
         ],
     )?;
+    let submission = site.submission();
+    for (name, value, severity, check, found, mended) in [
+        (
+            "milter_protocol",
+            "2",
+            "error",
+            "postfix-protocol",
+            "is 2",
+            "6",
+        ),
+        (
+            "milter_rcpt_macros",
+            "i",
+            "error",
+            "postfix-macros",
+            "lacks {rcpt_addr}",
+            "i,{rcpt_addr}",
+        ),
+        (
+            "milter_command_timeout",
+            "2s",
+            "warning",
+            "postfix-timeout",
+            "is 2 s",
+            "30s",
+        ),
+    ] {
+        site.postconf(&["-P", &format!("{submission}/{name}={value}")])?;
+        let finding = site.finding()?;
+        assert_eq!(
+            (&*finding.severity, &*finding.check),
+            (severity, check),
+            "{finding:#?}"
+        );
+        assert_eq!(finding.found, format!("{submission}: {name} {found}"));
+        site.carry_out(&finding)?;
+        site.sound()?;
+        let line = format!("{submission}/{name}");
+        let told = run(site.postfix.tool("postconf").args(["-P", &line]))?;
+        assert_eq!(told.trim(), format!("{line} = {mended}"));
+        site.postconf(&["-PX", &line])?;
+    }
     for (list, value, lacks, severity) in [
         (
             "milter_rcpt_macros",
@@ -415,6 +457,18 @@ fn what_postfix_tells_is_mended() -> Result<()> {
         "mail of sendmail(1) does not pass straymail",
         &[
             &format!("postconf -c {etc} -e 'non_smtpd_milters = unix:{local}'"),
+            &reload,
+        ],
+    )?;
+    site.set(&format!(
+        "non_smtpd_milters = unix:{local}, inet:127.0.0.1:1"
+    ))?;
+    site.mended(
+        "error",
+        "postfix-order",
+        "cleanup/unix: straymail is not the last of non_smtpd_milters",
+        &[
+            &format!("postconf -c {etc} -e 'non_smtpd_milters = inet:127.0.0.1:1, unix:{local}'"),
             &reload,
         ],
     )?;

@@ -127,21 +127,13 @@ fn receivers(postfix: &Postfix, doors: &[Door], report: &mut Report) {
         if ours.out_of_reach {
             out_of_chroot(postfix, service, ("smtpd_milters", list), &ours, report);
         }
-        if ours.at + 1 < list.len() {
-            let mut order: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
-            let own = order.remove(ours.at);
-            order.push(own);
-            report.find(
-                Finding::new(
-                    "postfix-order",
-                    Severity::Error,
-                    format!("{shown}: straymail is not the last of smtpd_milters"),
-                    "A milter after it may refuse a message whose recipient straymail has already taken into the quarantine.",
-                )
-                .run(postfix.set(Some(service), "smtpd_milters", &order.join(", ")))
-                .run(postfix.reload()),
-            );
-        }
+        order(
+            postfix,
+            Some(service),
+            ("smtpd_milters", list),
+            &ours,
+            report,
+        );
         default_action(postfix, service, &ours, report);
         if let Place::Inet(..) = ours.milter.place {
             report.find(
@@ -362,6 +354,33 @@ fn default_action(postfix: &Postfix, service: &Service, ours: &Ours<'_>, report:
     report.find(finding.run(postfix.reload()));
 }
 
+/// Straymail is to be the last of a list.
+fn order(
+    postfix: &Postfix,
+    service: Option<&Service>,
+    (name, list): (&str, &[Milter]),
+    ours: &Ours<'_>,
+    report: &mut Report,
+) {
+    if ours.at + 1 >= list.len() {
+        return;
+    }
+    let mut order: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
+    let own = order.remove(ours.at);
+    order.push(own);
+    let whose = service.map_or_else(String::new, |service| format!("{}: ", shown(service)));
+    report.find(
+        Finding::new(
+            "postfix-order",
+            Severity::Error,
+            format!("{whose}straymail is not the last of {name}"),
+            "A milter after it may refuse a message whose recipient straymail has already taken into the quarantine.",
+        )
+        .run(postfix.set(service, name, &order.join(", ")))
+        .run(postfix.reload()),
+    );
+}
+
 /// What is said of a port that only programs on this host reach.
 const AFTER_A_FILTER: &str = "Mail that programs on this host hand in here is not judged; fine for mail that was judged before.";
 
@@ -425,12 +444,13 @@ fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
     if ours.out_of_reach
         && let Some(cleanup) = cleanup
     {
-        let mut report_of_list = Report::default();
         let list = ("non_smtpd_milters", &*list);
-        out_of_chroot(postfix, cleanup, list, &ours, &mut report_of_list);
-        report.extend(report_of_list);
+        out_of_chroot(postfix, cleanup, list, &ours, report);
     }
-    if ours.door.role != Role::Local {
+    if ours.door.role == Role::Local {
+        let list = ("non_smtpd_milters", &*list);
+        order(postfix, cleanup, list, &ours, report);
+    } else {
         let finding = Finding::new(
             "postfix-local-role",
             Severity::Warning,
@@ -455,37 +475,58 @@ const COMMAND_TIMEOUT: u64 = 10;
 /// RFC 5321, 4.5.3.2.3: how long a client waits for the answer to RCPT.
 const CLIENT_PATIENCE: u64 = 300;
 
+/// What a parameter says to all services, and to those that take mail and have it of their own:
+/// the service, how the parameter is named for it, and its value.
+fn readings<'a>(
+    postfix: &'a Postfix,
+    name: &'a str,
+) -> impl Iterator<Item = (Option<&'a Service>, String, &'a str)> {
+    let own = (postfix.receivers()).filter_map(move |service| {
+        let value = service.overrides.get(name)?;
+        Some((
+            Some(service),
+            format!("{}: {name}", shown(service)),
+            &**value,
+        ))
+    });
+    std::iter::once((None, name.to_owned(), postfix.parameter(name))).chain(own)
+}
+
 /// What Postfix tells straymail, and how long it waits.
 fn talk(postfix: &Postfix, logins: bool, report: &mut Report) {
-    let protocol = postfix.parameter("milter_protocol");
-    if protocol.parse().is_ok_and(|version: u32| version < 6) {
+    for (service, name, protocol) in readings(postfix, "milter_protocol") {
+        if !protocol.parse().is_ok_and(|version: u32| version < 6) {
+            continue;
+        }
         report.find(
             Finding::new(
                 "postfix-protocol",
                 Severity::Error,
-                format!("milter_protocol is {protocol}"),
+                format!("{name} is {protocol}"),
                 "Before version 6 a milter cannot say what it need not be sent, and every header and every part of a body costs a round trip.",
             )
-            .run(postfix.set(None, "milter_protocol", "6"))
+            .run(postfix.set(service, "milter_protocol", "6"))
             .run(postfix.reload()),
         );
     }
     let mut needs = |list: &str, name: &str, severity: Severity, why: &str| {
-        let value = postfix.parameter(list);
         let bare = name.trim_matches(['{', '}']);
-        let has = super::postfix::words(value)
-            .iter()
-            .any(|word| word.trim_matches(['{', '}']) == bare);
-        if !has {
+        for (service, named, value) in readings(postfix, list) {
+            let has = super::postfix::words(value)
+                .iter()
+                .any(|word| word.trim_matches(['{', '}']) == bare);
+            if has {
+                continue;
+            }
             let more = format!("{value} {name}");
             report.find(
                 Finding::new(
                     "postfix-macros",
                     severity,
-                    format!("{list} lacks {name}"),
+                    format!("{named} lacks {name}"),
                     why,
                 )
-                .run(postfix.set(None, list, more.trim()))
+                .run(postfix.set(service, list, more.trim()))
                 .run(postfix.reload()),
             );
         }
@@ -525,34 +566,27 @@ fn talk(postfix: &Postfix, logins: bool, report: &mut Report) {
             "A held message is on the disk before straymail answers; on a busy disk that takes longer than this, and Postfix then takes it for dead.",
         ),
     ] {
-        let Some(seconds) = seconds(postfix.parameter(name)) else {
-            continue;
-        };
-        if seconds < least {
-            let usual = if name == "milter_command_timeout" {
-                "30s"
-            } else {
-                "300s"
+        for (service, named, value) in readings(postfix, name) {
+            let Some(seconds) = seconds(value) else {
+                continue;
+            };
+            let (usual, why) = match name {
+                "milter_command_timeout" if seconds >= CLIENT_PATIENCE => (
+                    "30s",
+                    "Clients give up after 300 s: were straymail to hang, they would see a broken connection instead of an answer.",
+                ),
+                _ if seconds >= least => continue,
+                "milter_command_timeout" => ("30s", why),
+                _ => ("300s", why),
             };
             report.find(
                 Finding::new(
                     "postfix-timeout",
                     Severity::Warning,
-                    format!("{name} is {seconds} s"),
+                    format!("{named} is {seconds} s"),
                     why,
                 )
-                .run(postfix.set(None, name, usual))
-                .run(postfix.reload()),
-            );
-        } else if name == "milter_command_timeout" && seconds >= CLIENT_PATIENCE {
-            report.find(
-                Finding::new(
-                    "postfix-timeout",
-                    Severity::Warning,
-                    format!("{name} is {seconds} s"),
-                    "Clients give up after 300 s: were straymail to hang, they would see a broken connection instead of an answer.",
-                )
-                .run(postfix.set(None, name, "30s"))
+                .run(postfix.set(service, name, usual))
                 .run(postfix.reload()),
             );
         }

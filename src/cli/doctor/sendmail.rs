@@ -142,6 +142,8 @@ fn place(socket: &str) -> Place {
 
 /// One daemon, and the filters it asks in order.
 struct Asking {
+    /// Whether senders hand in their mail there.
+    takes_submissions: bool,
     daemon: String,
     filters: Vec<String>,
 }
@@ -154,15 +156,26 @@ impl Sendmail {
             let daemon = "sendmail".to_owned();
             return vec![Asking {
                 daemon,
+                takes_submissions: false,
                 filters: all,
             }];
         }
-        let of = |daemon: &BTreeMap<String, String>| Asking {
-            daemon: daemon.get("name").map_or("?", String::as_str).to_owned(),
-            filters: match daemon.get("inputmailfilters").or(daemon.get("i")) {
-                Some(own) => names(own),
-                None => all.clone(),
-            },
+        let of = |daemon: &BTreeMap<String, String>| {
+            // Sendmail goes by the first letter of a key.
+            let value = |long: &str, short: &str| daemon.get(long).or(daemon.get(short));
+            let is =
+                |value: Option<&String>, of: &[&str]| value.is_some_and(|v| of.contains(&&**v));
+            let ports = ["587", "465", "submission", "submissions", "smtps"];
+            Asking {
+                daemon: value("name", "n").map_or("?", String::as_str).to_owned(),
+                takes_submissions: is(value("port", "p"), &ports)
+                    || is(value("name", "n"), &["MSA"])
+                    || value("modify", "m").is_some_and(|letters| letters.contains('a')),
+                filters: match value("inputmailfilters", "i") {
+                    Some(own) => names(own),
+                    None => all.clone(),
+                },
+            }
         };
         self.daemons.iter().map(of).collect()
     }
@@ -209,7 +222,12 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
         );
         return report;
     }
-    for Asking { daemon, filters } in &asking {
+    for Asking {
+        daemon,
+        takes_submissions,
+        filters,
+    } in &asking
+    {
         match filters.iter().position(is_own) {
             Some(at) if !filters.iter().skip(at).all(is_own) => report.find(
                 Finding::new(
@@ -222,6 +240,16 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
                 .run(REBUILD),
             ),
             Some(_) => {}
+            None if *takes_submissions => report.find(
+                Finding::new(
+                    "sendmail-unasked",
+                    Severity::Error,
+                    format!("{daemon}: straymail is not among its InputMailFilters"),
+                    "Senders hand in their mail here, and none of it is judged.",
+                )
+                .edit(format!("in sendmail.mc: DAEMON_OPTIONS of {daemon} without InputMailFilters=, or with {} as the last of them", first.name))
+                .run(REBUILD),
+            ),
             None => report.find(Finding::new(
                 "sendmail-unasked",
                 Severity::Note,
@@ -414,6 +442,18 @@ Xstraymail, S=unix:/nowhere/m.sock, F=T, T=C:30s;S:30s;R:30s;E:5m
                 "straymail, first",
                 Error,
                 "MTA-v4: straymail is not the last of InputMailFilters",
+            ),
+            (
+                "Port=10026, Addr=127.0.0.1, Name=again",
+                "Port=587, Name=MSA, M=E",
+                Error,
+                "MSA: straymail is not among its InputMailFilters",
+            ),
+            (
+                "Port=10026, Addr=127.0.0.1, Name=again",
+                "N=in, P=2525, M=Ea",
+                Error,
+                "in: straymail is not among its InputMailFilters",
             ),
             ("F=T, T=C", "T=C", Error, "straymail has F= and not F=T"),
             (
