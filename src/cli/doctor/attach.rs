@@ -177,13 +177,8 @@ fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report:
         report.find(finding);
         return;
     };
-    // Inside a chroot a path outside of it names nothing: asking there would defer all mail.
     if spec.starts_with("unix:/") && services.iter().any(|service| service.chroot) {
-        report.find(finding.edit(format!(
-            "smtpd runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
-            queue.display(),
-            file_name(door),
-        )));
+        report.find(finding.edit(move_below("smtpd", door, queue)));
         return;
     }
     let with = |service| last(postfix, service, "smtpd_milters", doors, &spec);
@@ -201,6 +196,16 @@ fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report:
     report.find(finding);
 }
 
+/// Says that the door has to be in the chroot first: inside of it a path outside names nothing, and
+/// asking there would defer all mail.
+fn move_below(service: &str, door: &Door, queue: &Path) -> String {
+    format!(
+        "{service} runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
+        queue.display(),
+        file_name(door),
+    )
+}
+
 /// Adds what puts straymail's `door` behind the milters of a list, for one service.
 fn put_behind(
     finding: Finding,
@@ -214,16 +219,10 @@ fn put_behind(
     let Some((door, spec)) = door.and_then(|door| Some((door, spec(door, queue)?))) else {
         return finding;
     };
-    // Inside a chroot a path outside of it names nothing: asking there would defer all mail.
     if let Some(service) = service.filter(|service| service.chroot)
         && spec.starts_with("unix:/")
     {
-        return finding.edit(format!(
-            "{} runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
-            shown(service),
-            queue.display(),
-            file_name(door),
-        ));
+        return finding.edit(move_below(&shown(service), door, queue));
     }
     finding
         .run(postfix.set(service, list, &last(postfix, service, list, doors, &spec)))

@@ -262,7 +262,10 @@ pub(super) fn words(text: &str) -> Vec<String> {
 fn without_spaces(text: &str) -> String {
     let word = |word: String| match inside(&word) {
         // MILTER_README: only `{ name = value }` has space around the sign.
-        Some(inner) => format!("{{{}}}", without_spaces(inner).replace(",=,", "=")),
+        Some(inner) => {
+            let inner = without_spaces(inner);
+            format!("{{{}}}", inner.replace(",=", "=").replace("=,", "="))
+        }
         None => word,
     };
     let words: Vec<String> = words(text).into_iter().map(word).collect();
@@ -368,6 +371,10 @@ mod tests {
             assert_eq!(milter.with("default_action", "tempfail"), mended);
             assert_eq!(without_spaces(spec), compact);
         }
+        assert_eq!(
+            without_spaces("{ x, { a =b } { c= d } }"),
+            "{x,{a=b},{c=d}}"
+        );
         assert_eq!(without_spaces("inet:a:1, unix:b"), "inet:a:1,unix:b");
     }
 
