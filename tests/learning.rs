@@ -71,7 +71,7 @@ impl Site {
         for number in days {
             for sender in senders {
                 let (sender, day) = (format!("{sender}@site.example"), Day::of(day(*number)));
-                batch.sent(&sender, local, domain, day, true, |domain| {
+                batch.sent(&sender, local, domain, day, true, || {
                     domain.ends_with(".mil") || domain == "boeing.com"
                 });
             }

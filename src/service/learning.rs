@@ -140,8 +140,9 @@ impl Learning {
             Passage::Judged => {
                 for recipient in message.accepted() {
                     if let Some((local, domain)) = recipient.rsplit_once('@') {
-                        batch.sent(&sender, local, domain, day, true, |domain| {
-                            is_trusted(snapshot, domain)
+                        batch.sent(&sender, local, domain, day, true, || {
+                            Domain::parse(domain.as_bytes(), &snapshot.suffixes)
+                                .is_ok_and(|domain| is_trusted(snapshot, &domain))
                         });
                     }
                 }
@@ -631,9 +632,8 @@ fn dir(quarantine: &Quarantine) -> &Path {
     &quarantine.settings().dir
 }
 
-fn is_trusted(snapshot: &Snapshot, domain: &str) -> bool {
-    organisation(domain, &snapshot.suffixes)
-        .is_some_and(|domain| snapshot.scorer.is_trusted(&domain))
+fn is_trusted(snapshot: &Snapshot, domain: &Domain) -> bool {
+    domain.registrable().is_some() && snapshot.scorer.is_trusted(domain)
 }
 
 /// Returns the domain, when it is one with a name below its public suffix.

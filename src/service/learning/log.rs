@@ -143,9 +143,13 @@ impl<'a> LogLearner<'a> {
     /// is trusted; `Some(None)` when the batch is full, `None` when there is no domain.
     #[expect(clippy::option_option, reason = "both are told apart by the caller")]
     fn numbers(&mut self, recipient: &[u8], origin: &Origin) -> Option<Option<(u32, u32, bool)>> {
-        let (_, domain) = comparable(recipient, self.snapshot)?;
-        let is_trusted = |domain: &str| super::is_trusted(self.snapshot, domain);
-        let Some((domain, trusted)) = self.batch.recipient_domain(&domain, is_trusted) else {
+        let address = Address::parse(recipient, &self.snapshot.suffixes);
+        let Host::Domain(domain) = address.host() else {
+            return None;
+        };
+        let is_trusted = || super::is_trusted(self.snapshot, domain);
+        let Some((domain, trusted)) = self.batch.recipient_domain(domain.ascii(), is_trusted)
+        else {
             return Some(None);
         };
         self.domains.set(origin.written(), (domain, trusted));
