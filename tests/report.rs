@@ -228,6 +228,24 @@ fn nothing_is_a_report_too() {
 }
 
 #[test]
+fn days_are_listed_from_the_first_with_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = history(dir.path());
+    let flagged = |from| {
+        let report = quarantine.report(at(from), at(3 * DAY)).unwrap();
+        report
+            .days
+            .iter()
+            .map(|day| day.flagged)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(flagged(-10_000 * DAY), flagged(-DAY));
+    assert_eq!(flagged(-DAY).first(), Some(&1));
+    // A day without anything among them is one.
+    assert_eq!(flagged(-DAY).last(), Some(&0));
+}
+
+#[test]
 fn the_command_prints_text_json_and_a_page_without_anything_outside() {
     let dir = tempfile::tempdir().unwrap();
     let quarantine = history(&dir.path().join("store"));

@@ -309,17 +309,16 @@ impl Quarantine {
         let last = to.saturating_sub(jiff::SignedDuration::from_millis(1));
         let (first, last) = (Day::of(from), Day::of(last.unwrap_or(to)));
         let mut gathering = Gathering::new(from, to);
-        for day in (first.number()..=last.number()).map(Day::numbered) {
-            gathering.day(day);
-        }
         self.store.read(|ledger| {
-            for (_, total) in ledger.day_totals(first, last)? {
-                gathering.report.mail.add(&total);
+            let totals = ledger.day_totals(first, last)?;
+            for (_, total) in &totals {
+                gathering.report.mail.add(total);
             }
             ledger.each_audit(from, to, |record| {
                 let known = |id: &EntryId| ledger.entry(id).map(|e| e.map(|e| e.held_at));
                 gathering.record(record, known)
             })?;
+            gathering.fill(totals.first().map(|(day, _)| *day), last);
             gathering.report.waiting = ledger.counts()?.open();
             Ok::<_, StoreError>(())
         })?;
@@ -362,6 +361,16 @@ impl Gathering {
             kept_back: 0,
             would_keep_back: 0,
         })
+    }
+
+    /// Adds the days on which nothing was flagged, from the `first` with mail to the `last`: of the
+    /// time before there is nothing to tell.
+    fn fill(&mut self, first: Option<Day>, last: Day) {
+        let flagged = self.days.keys().next().copied();
+        let begin = first.into_iter().chain(flagged).min().unwrap_or(last);
+        for day in (begin.number()..=last.number()).map(Day::numbered) {
+            self.day(day);
+        }
     }
 
     /// Takes one row into account; `held_at` looks up when an entry was held.
