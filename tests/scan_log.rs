@@ -121,6 +121,22 @@ fn a_sender_who_is_not_in_the_log_is_one_and_not_two() {
 }
 
 #[test]
+fn a_sender_told_late_is_the_sender() {
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = "trusted:\n  domains: [army.mil]\npublic_suffix_list: built-in\n";
+    fs::write(dir.path().join("milter.yaml"), yaml).unwrap();
+    let to = "postfix/smtp[1]: ABCDEF1234: to=<q@army.ml>, relay=mx.army.ml[192.0.2.1]:25";
+    let lines = format!(
+        "Nov  1 10:00:00 mx {to}, status=deferred (451 later)\n\
+         Nov  1 10:30:00 mx postfix/qmgr[2]: ABCDEF1234: from=<anna@example.org>, size=5, nrcpt=1 (queue active)\n\
+         Nov  1 10:30:01 mx {to}, status=sent (250 ok)\n"
+    );
+    fs::write(dir.path().join("mail.log"), lines).unwrap();
+    let report = json(dir.path(), &["mail.log"]);
+    assert_eq!(report["leaks"][0]["sender"], "anna@example.org");
+}
+
+#[test]
 fn rotated_and_compressed_files_in_any_order_give_the_same_report() {
     let dir = tempfile::tempdir().unwrap();
     let (log, truth) = generate(dir.path(), &Model::default());

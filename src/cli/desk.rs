@@ -185,10 +185,12 @@ pub(super) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(Moment::At(at));
     }
-    let date = text.parse::<jiff::civil::Date>().ok();
-    let midnight = date.and_then(|date| date.to_zoned(TimeZone::UTC).ok());
-    midnight
-        .map(|zoned| Moment::At(zoned.timestamp()))
+    // A zone by its name would be read over.
+    let date = (!text.contains('[')).then(|| text.parse::<jiff::civil::DateTime>().ok());
+    let utc = date
+        .flatten()
+        .and_then(|date| date.to_zoned(TimeZone::UTC).ok());
+    utc.map(|zoned| Moment::At(zoned.timestamp()))
         .ok_or_else(|| "write 2d (two days ago), 2026-11-23 or 2026-11-23T12:00:00Z".to_owned())
 }
 
@@ -222,6 +224,9 @@ mod tests {
             ("2d", "2026-11-21T12:00:00Z"),
             ("2026-11-22", "2026-11-22T00:00:00Z"),
             ("2026-11-22T01:02:03Z", "2026-11-22T01:02:03Z"),
+            ("2026-11-22T01:02", "2026-11-22T01:02:00Z"),
+            ("2026-11-22 01:02:03", "2026-11-22T01:02:03Z"),
+            ("2026-11-22T01:02:03+01:00", "2026-11-22T00:02:03Z"),
             ("99999999d", "-009999-01-02T01:59:59Z"),
         ] {
             assert_eq!(
@@ -230,7 +235,13 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "yesterday", "2d ago", "2026-13-01"] {
+        for text in [
+            "",
+            "yesterday",
+            "2d ago",
+            "2026-13-01",
+            "2026-11-22T01:02[Europe/Berlin]",
+        ] {
             assert!(moment(text).is_err(), "{text:?}");
         }
     }

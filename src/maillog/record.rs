@@ -147,9 +147,14 @@ pub(crate) fn ip(host: &[u8]) -> Option<IpAddr> {
 
 /// Returns whether `relay` is this host itself.
 pub(crate) fn is_loopback(relay: &[u8]) -> bool {
-    relay.starts_with(b"127.0.0.1[")
-        || relay.starts_with(b"localhost")
-        || ip(relay).is_some_and(|ip| ip.to_canonical().is_loopback())
+    // A name may begin like it, or be forged: the address decides where there is one.
+    if let Some(ip) = ip(relay) {
+        return ip.to_canonical().is_loopback();
+    }
+    let end = relay.iter().position(|octet| b"[: ".contains(octet));
+    let name = relay.get(..end.unwrap_or(relay.len())).unwrap_or(relay);
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    [&b"localhost"[..], b"localhost.localdomain"].contains(&name)
 }
 
 #[cfg(test)]
@@ -178,6 +183,9 @@ mod tests {
         assert_eq!(ip(b"unknown[unknown]"), None);
         assert!(is_loopback(b"127.0.0.1[127.0.0.1]:10024"));
         assert!(is_loopback(b"localhost[::1]:10024"));
+        assert!(is_loopback(b"localhost.") && is_loopback(b"localhost:10024"));
         assert!(!is_loopback(b"mx.example[192.0.2.1]:25"));
+        assert!(!is_loopback(b"localhost.army.ml[192.0.2.1]:25"));
+        assert!(!is_loopback(b"localhost.army.ml"));
     }
 }

@@ -61,6 +61,19 @@ fn field<'l>(text: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     None
 }
 
+/// The same of the last field with this name: what stands behind the Message-ID cannot be written
+/// by a stranger, who may write `, relay=` into that.
+fn last_field<'l>(text: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let mut end = text.len();
+    loop {
+        let start = memchr::memmem::rfind(text.get(..end)?, name)?;
+        if start == 0 || text.get(..start)?.ends_with(b", ") {
+            return field(text.get(start..)?, name);
+        }
+        end = start;
+    }
+}
+
 fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
     let (sender, rest) = match bracketed(text) {
         Some((sender, rest)) => (sender, rest.strip_prefix(b", ")?),
@@ -70,11 +83,11 @@ fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
             (text.get(..end)?, text.get(end + 2..)?)
         }
     };
-    let relay = field(rest, b"relay=")?;
+    let relay = last_field(rest, b"relay=")?;
     // `root@localhost` stands for the person who called sendmail(1).
     let entrance = if memchr::memchr(b'@', relay).is_some() && ip(relay).is_none() {
         Entrance::Local
-    } else if field(rest, b"daemon=").is_some_and(|name| name.starts_with(b"MSA")) {
+    } else if last_field(rest, b"daemon=").is_some_and(|name| name.starts_with(b"MSA")) {
         Entrance::Submission
     } else {
         Entrance::Smtp
@@ -84,7 +97,7 @@ fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
     // RFC 3848: `ESMTPA` and `ESMTPSA` are those with a login.
-    let login_at = field(rest, b"proto=")
+    let login_at = last_field(rest, b"proto=")
         .filter(|protocol| protocol.ends_with(b"A"))
         .and_then(|_| number(id.get(8..)?));
     Some(Record::From {
@@ -254,6 +267,17 @@ mod tests {
 
     fn read(body: &str) -> Record<'_> {
         parse(body.as_bytes())
+    }
+
+    #[test]
+    fn a_message_id_does_not_say_whence() {
+        let Record::From { entrance, .. } = read(
+            "4APDc7lq012345: from=<x@army.ml>, size=9, class=0, nrcpts=1, msgid=<1, relay=[127.0.0.1], daemon=MSA-v4>, proto=ESMTP, daemon=MTA-v4, relay=x [192.0.2.9]",
+        ) else {
+            panic!("no sender");
+        };
+        let expected = (Entrance::Smtp, "192.0.2.9".parse().ok());
+        assert_eq!(entrance, Some(expected));
     }
 
     #[test]

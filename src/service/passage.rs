@@ -60,6 +60,8 @@ impl Roles {
 #[derive(Debug)]
 pub struct Origin {
     number: u64,
+    /// Whether the log had not told its sender yet.
+    sender_unknown: bool,
     passage: Passage,
     role: Role,
     sender: Sender,
@@ -111,6 +113,7 @@ impl Default for Origin {
     fn default() -> Self {
         Origin {
             number: 0,
+            sender_unknown: false,
             passage: Passage::Judged,
             role: Role::Local,
             sender: Sender::Other(String::new()),
@@ -131,7 +134,8 @@ impl Default for Origin {
 impl Origin {
     /// Looks at `delivery`. `snapshot` and `roles` are the same each time.
     pub fn look(&mut self, delivery: &Delivery<'_>, snapshot: &Snapshot, roles: &Roles) {
-        if delivery.message == 0 || delivery.message != self.number {
+        let told_now = self.sender_unknown && delivery.sender.is_some();
+        if delivery.message == 0 || delivery.message != self.number || told_now {
             self.look_at_message(delivery, snapshot, roles);
         }
         (self.recipient, self.written, self.written_local) = (None, None, None);
@@ -165,6 +169,7 @@ impl Origin {
             null_sender: sender.trim_ascii().is_empty(),
         };
         self.number = delivery.message;
+        self.sender_unknown = delivery.sender.is_none();
         self.role = role;
         self.passage = match self.asked.get(&asked) {
             Some(passage) => *passage,

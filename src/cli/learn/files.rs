@@ -73,9 +73,14 @@ impl Input {
     }
 
     /// Returns the hash of the first line, unpacked: the same when the log has grown, was
-    /// rotated or packed. Standard input is not known again.
+    /// rotated or packed. Standard input and pipes are not known again.
     pub(super) fn beginning(&self) -> Option<[u8; 32]> {
-        let file = File::open(self.file.as_ref()?.path()).ok()?;
+        let path = self.file.as_ref()?.path();
+        // What is read of a pipe is gone.
+        if !std::fs::metadata(path).ok()?.is_file() {
+            return None;
+        }
+        let file = File::open(path).ok()?;
         let (text, _) = maillog::decompress(file).ok()?;
         let mut line = Vec::new();
         (BufReader::new(text.take(BEGINNING)).read_until(b'\n', &mut line)).ok()?;
