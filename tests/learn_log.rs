@@ -241,6 +241,24 @@ fn standard_input_is_read_and_what_cannot_be_read_is_told() {
 }
 
 #[test]
+fn a_pipe_is_read_from_its_beginning() {
+    let site = site();
+    let output = assert_cmd::Command::cargo_bin("straymail")
+        .unwrap()
+        .current_dir(site.path())
+        .env("TZ", "UTC")
+        .args(["learn", "--config", "milter.yaml", "--json", "/dev/stdin"])
+        .write_stdin(fs::read(site.path().join("mail.log")).unwrap())
+        .output()
+        .unwrap();
+    let piped: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        piped["counted"]["mails"],
+        site.json(&["--json", "mail.log"])["counted"]["mails"]
+    );
+}
+
+#[test]
 fn a_domain_is_shown_and_a_person_forgotten() {
     let site = site();
     site.learn(&["mail.log"]);

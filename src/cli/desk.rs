@@ -177,7 +177,8 @@ pub(super) fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> anyhow
     Ok(())
 }
 
-/// Reads a point in time: `2026-11-23`, `2026-11-23T12:00:00Z`, or `2d` for two days ago.
+/// Reads a point in time: `2026-11-23`, `2026-11-23T12:00:00Z`, or `2d` for two days ago; without
+/// an offset it is in UTC.
 pub(super) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(age) = crate::config::duration(text) {
         return Ok(Moment::Ago(age));

@@ -274,6 +274,11 @@ impl LogFile {
         &self.path
     }
 
+    /// Returns whether it can be read more than once: what is read of a pipe is gone.
+    pub fn is_regular(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Returns its size in bytes when it was looked at, compressed.
     pub fn size(&self) -> u64 {
         self.size

@@ -75,12 +75,8 @@ impl Input {
     /// Returns the hash of the first line, unpacked: the same when the log has grown, was
     /// rotated or packed. Standard input and pipes are not known again.
     pub(super) fn beginning(&self) -> Option<[u8; 32]> {
-        let path = self.file.as_ref()?.path();
-        // What is read of a pipe is gone.
-        if !std::fs::metadata(path).ok()?.is_file() {
-            return None;
-        }
-        let file = File::open(path).ok()?;
+        let file = self.file.as_ref().filter(|file| file.is_regular())?;
+        let file = File::open(file.path()).ok()?;
         let (text, _) = maillog::decompress(file).ok()?;
         let mut line = Vec::new();
         (BufReader::new(text.take(BEGINNING)).read_until(b'\n', &mut line)).ok()?;

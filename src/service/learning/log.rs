@@ -133,7 +133,7 @@ impl<'a> LogLearner<'a> {
         if trusted {
             if let Some(local) = origin.written_local(recipient) {
                 self.batch.address(domain, local, day);
-            } else if let Some((local, _)) = comparable(recipient, self.snapshot) {
+            } else if let Some(local) = comparable_local(recipient, self.snapshot) {
                 self.batch.address(domain, local.as_bytes(), day);
             }
         }
@@ -193,10 +193,9 @@ impl<'a> LogLearner<'a> {
     }
 }
 
-/// Returns local part and domain of a recipient in comparable form; `None` without a domain.
-fn comparable(recipient: &[u8], snapshot: &Snapshot) -> Option<(String, String)> {
-    let address = Address::parse(recipient, &snapshot.suffixes);
-    let canonical = address.canonical();
-    let (local, domain) = canonical.rsplit_once('@')?;
-    matches!(address.host(), Host::Domain(_)).then(|| (local.to_owned(), domain.to_owned()))
+/// Returns the local part of a recipient in comparable form; `None` without a domain.
+fn comparable_local(recipient: &[u8], snapshot: &Snapshot) -> Option<String> {
+    let canonical = Address::parse(recipient, &snapshot.suffixes).canonical();
+    let (local, _) = canonical.rsplit_once('@')?;
+    Some(local.to_owned())
 }
