@@ -54,7 +54,7 @@ impl Address {
     ///
     /// Never fails: what cannot be understood becomes [`Host::Invalid`], which is suspicious.
     pub fn parse(path: &[u8], suffixes: &PublicSuffixes) -> Address {
-        let mailbox = mailbox(path.get(..MAX_LEN).unwrap_or(path));
+        let (mailbox, outside) = mailbox(path.get(..MAX_LEN).unwrap_or(path));
         let (local, host) = match rfind_unquoted(&mailbox, b'@') {
             Some((local, host)) => (local.to_vec(), Host::parse(host, suffixes)),
             None => (mailbox, Host::Missing),
@@ -74,6 +74,11 @@ impl Address {
             Host::Invalid {
                 received: path.to_vec(),
                 error: DomainError::TooLong { length: path.len() },
+            }
+        } else if outside == Outside::Address {
+            Host::Invalid {
+                received: path.to_vec(),
+                error: DomainError::BadCharacter('<'),
             }
         } else {
             host
@@ -232,13 +237,27 @@ fn named(literal: &[u8]) -> Option<&[u8]> {
     is_name.then_some(inner)
 }
 
+/// What stands around the innermost angle brackets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outside {
+    /// Nothing, a display name or comments.
+    Name,
+    /// Something that may be part of the address, as in `carl<b>@army.ml`.
+    Address,
+}
+
 /// Returns the mailbox inside `path`: without angle brackets, display name, source route,
 /// comments and the white space around them.
-fn mailbox(path: &[u8]) -> Vec<u8> {
+fn mailbox(path: &[u8]) -> (Vec<u8>, Outside) {
     let mut inner = path.trim_ascii();
+    let mut outside = Outside::Name;
     // `<Bob <bob@navy.mil>>`: Sendmail takes the innermost brackets.
-    while let Some((_, rest)) = rfind_unquoted(inner, b'<') {
+    while let Some((before, rest)) = rfind_unquoted(inner, b'<') {
         let end = find_unquoted(rest, b'>').unwrap_or(rest.len());
+        let after = without_comments(rest.get(end..).unwrap_or_default());
+        if rfind_unquoted(before, b'@').is_some() || after.iter().any(|octet| *octet != b'>') {
+            outside = Outside::Address;
+        }
         inner = rest.get(..end).unwrap_or(rest).trim_ascii();
     }
     let inner = match inner {
@@ -249,7 +268,7 @@ fn mailbox(path: &[u8]) -> Vec<u8> {
         },
         _ => inner,
     };
-    without_comments(inner)
+    (without_comments(inner), outside)
 }
 
 /// What one byte of an address is, read from the left.
@@ -480,6 +499,35 @@ mod tests {
         assert_eq!(hosts("<\"bob%army.ml\"@navy.mil>"), ["navy.mil", "army.ml"]);
         assert_eq!(hosts("<army.ml!bob@navy.mil>"), ["navy.mil", "army.ml"]);
         assert_eq!(hosts("<bob@army.ml@navy.mil>"), ["navy.mil", "army.ml"]);
+    }
+
+    #[test]
+    fn an_address_around_angle_brackets_is_suspicious() {
+        for path in [
+            "<x<b>@boing.com>",
+            "x<b>@boing.com",
+            "x<>@boing.com",
+            "x@<i>.mil",
+            "x@<army.ml>",
+            "<x@<army.ml>>",
+            "x@<army",
+            "x@ar<b>my.ml",
+            "x@ar<my.ml>",
+            "<carl@army.ml>@navy.mil",
+            "carl@army.ml <bob@navy.mil>",
+            "<bob@navy.mil>carl",
+        ] {
+            assert_eq!(hosts(path), ["?"], "{path}");
+        }
+        for path in [
+            "Bob <bob@navy.mil>",
+            "\"bob@army.ml\" <bob@navy.mil>",
+            "(bob@army.ml) <bob@navy.mil> (x)",
+            "<<bob@navy.mil>>",
+            "<bob@navy.mil",
+        ] {
+            assert_eq!(hosts(path), ["navy.mil"], "{path}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use support::smtp_client::SmtpClient;
 const GOOD: &str = "bob@navy.mil";
 
 /// What stands behind `RCPT TO:`. All of them mean somebody at `army.ml`, or might.
-const FORMS: [&[u8]; 44] = [
+const FORMS: [&[u8]; 55] = [
     b"<carl@army.ml>",
     b"carl@army.ml",
     b"<Carl@army.ml>",
@@ -37,6 +37,17 @@ const FORMS: [&[u8]; 44] = [
     b"<Carl <carl@army.ml>>",
     b"Carl <carl@army.ml>",
     b"<carl@army.ml>@navy.mil",
+    b"<carl<b>@army.ml>",
+    b"carl<b>@army.ml",
+    b"<carl<>@army.ml>",
+    b"carl<>@army.ml",
+    b"<<carl>@army.ml>",
+    b"<carl@<army.ml>>",
+    b"carl@<army.ml>",
+    b"carl@<army>.ml",
+    b"<carl@<army>.ml>",
+    b"<carl@<b>army.ml>",
+    b"<<b>carl@army.ml>",
     b"<carl@navy.mil@army.ml>",
     b"<carl@army.ml@navy.mil>",
     b"<carl%army.ml@mx.test>",
