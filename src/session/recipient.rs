@@ -77,13 +77,17 @@ impl Recipient {
 
     /// Returns the changes that remove this recipient, one for each of its spellings.
     ///
-    /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
-    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes; and it gives no
-    /// error when nothing matched.
+    /// All are needed: Postfix matches the RCPT argument for upper-case letters, trailing
+    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes, and neither for
+    /// `<carl@<army.ml>>`, but `carl@<army.ml>`; and it gives no error when nothing matched.
     pub fn removals(&self) -> impl Iterator<Item = Change> {
         let raw = self.address.path();
         let rewritten = self.rewritten.as_ref().map(Address::path);
+        let inside = (raw.strip_prefix(b"<"))
+            .and_then(|inside| inside.strip_suffix(b">"))
+            .filter(|inside| inside.contains(&b'<'));
         (std::iter::once(raw).chain(rewritten.filter(|path| *path != raw)))
+            .chain(inside)
             .map(|path| Change::DeleteRecipient(path.to_vec()))
     }
 }
