@@ -137,6 +137,42 @@ fn a_sender_told_late_is_the_sender() {
 }
 
 #[test]
+fn a_routed_address_is_about_the_place_that_is_doubtful() {
+    let dir = tempfile::tempdir().unwrap();
+    let yaml = "trusted:\n  domains: [army.mil, boeing.com]\npublic_suffix_list: built-in\n";
+    fs::write(dir.path().join("milter.yaml"), yaml).unwrap();
+    let line = |to: &str| {
+        format!(
+            "Nov  1 10:00:00 mx postfix/smtp[1]: ABCDEF1234: to=<{to}>, \
+             relay=mx.example[192.0.2.1]:25, delay=1, dsn=2.0.0, status=sent (250 ok)\n"
+        )
+    };
+    let routed = ["carl%army.ml", "boing.com!carl", "dora%army.ml", "erik"];
+    let lines = routed.map(|local| line(&format!("{local}@relay.example")));
+    for lines in [lines.concat(), lines.iter().rev().cloned().collect()] {
+        fs::write(dir.path().join("mail.log"), lines).unwrap();
+        let report = json(dir.path(), &["mail.log"]);
+        let suspects: BTreeMap<_, _> = (report["suspects"].as_array().unwrap().iter())
+            .map(|suspect| {
+                let best = &suspect["assessment"]["finding"]["resembles"]["candidates"][0];
+                let field = |value: &Value| value.as_str().unwrap().to_owned();
+                (
+                    field(&suspect["domain"]),
+                    (field(&best["trusted"]), suspect["delivered"].as_u64()),
+                )
+            })
+            .collect();
+        let expected = [
+            ("army.ml", ("army.mil", Some(2))),
+            ("boing.com", ("boeing.com", Some(1))),
+        ];
+        let expected = expected
+            .map(|(domain, (meant, delivered))| (domain.to_owned(), (meant.to_owned(), delivered)));
+        assert_eq!(suspects, expected.into());
+    }
+}
+
+#[test]
 fn rotated_and_compressed_files_in_any_order_give_the_same_report() {
     let dir = tempfile::tempdir().unwrap();
     let (log, truth) = generate(dir.path(), &Model::default());

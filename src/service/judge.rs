@@ -19,6 +19,16 @@ impl Snapshot {
     ///
     /// Address literals and addresses without a domain resemble no domain; they pass.
     pub fn assess(&self, recipient: &Recipient, context: &Context) -> Option<Assessment> {
+        let (_, assessment) = self.assess_worst(recipient, context)?;
+        Some(assessment)
+    }
+
+    /// Returns the same with the place it is about.
+    pub fn assess_worst<'r>(
+        &self,
+        recipient: &'r Recipient,
+        context: &Context,
+    ) -> Option<(&'r Host, Assessment)> {
         self.worst(recipient, |domain| self.scorer.assess(domain, context))
     }
 
@@ -28,31 +38,32 @@ impl Snapshot {
         recipient: &Recipient,
         mut context: impl FnMut(&Domain) -> Context,
     ) -> Option<Assessment> {
-        self.worst(recipient, |domain| {
+        let (_, assessment) = self.worst(recipient, |domain| {
             self.scorer.assess(domain, &context(domain))
-        })
+        })?;
+        Some(assessment)
     }
 
-    fn worst(
+    fn worst<'r>(
         &self,
-        recipient: &Recipient,
+        recipient: &'r Recipient,
         mut assess: impl FnMut(&Domain) -> Assessment,
-    ) -> Option<Assessment> {
+    ) -> Option<(&'r Host, Assessment)> {
         (recipient.hosts())
             .filter_map(|host| match host {
-                Host::Domain(domain) => Some(assess(domain)),
+                Host::Domain(domain) => Some((host, assess(domain))),
                 Host::Invalid { received, error } => {
-                    Some(self.scorer.assess_undecodable(received, error))
+                    Some((host, self.scorer.assess_undecodable(received, error)))
                 }
                 Host::Literal(_) | Host::Missing => None,
             })
-            .filter(|assessment| match assessment.finding {
+            .filter(|(_, assessment)| match assessment.finding {
                 Finding::Trusted { .. } | Finding::Unrelated => false,
                 Finding::Resembles { .. } | Finding::Undecodable { .. } => true,
             })
             // The first of equals: the ordinary reading explains best.
             .reduce(|worst, next| {
-                if next.score > worst.score {
+                if next.1.score > worst.1.score {
                     next
                 } else {
                     worst

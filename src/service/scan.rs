@@ -14,6 +14,8 @@ mod leak;
 mod report;
 mod suspect;
 
+use std::borrow::Cow;
+
 use foldhash::HashSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -26,6 +28,7 @@ use crate::service::Snapshot;
 use crate::service::numbered::ByNumber;
 use crate::service::passage::{Origin, Roles};
 use crate::session::{Passage, Recipient};
+use crate::untrusted::Untrusted;
 
 pub use day::Day;
 pub use leak::{Leak, Way};
@@ -174,12 +177,8 @@ impl Scan {
             return known;
         }
         let parsed = self.parse(recipient);
-        let name = match parsed.address.host() {
-            Host::Domain(domain) => domain.ascii().to_owned(),
-            Host::Literal(literal) => literal.clone(),
-            // `root`, `|program`: this host's own.
-            Host::Missing => return Known::Clean,
-            Host::Invalid { received, .. } => crate::untrusted::Untrusted(received).to_string(),
+        let Some(name) = name(parsed.address.host()) else {
+            return Known::Clean;
         };
         let hash = self.message.hash(name.as_bytes());
         if self.distinct.len() < MOST_DOMAINS {
@@ -187,15 +186,15 @@ impl Scan {
         } else if !self.distinct.contains(&hash) {
             self.counts.uncounted_domains += 1;
         }
-        let assessment = self.snapshot.assess(&parsed, &Context::default());
-        let worth_it = |assessment: &Assessment| self.may_matter(assessment);
-        let known = match assessment.filter(worth_it) {
-            Some(assessment) => match self.suspects.add(&name, hash, assessment) {
-                Some(suspect) => Known::Suspect(suspect),
-                None => Known::Clean,
-            },
-            None => Known::Clean,
-        };
+        let known = (self.snapshot.assess_worst(&parsed, &Context::default()))
+            .filter(|(_, assessment)| self.may_matter(assessment))
+            .and_then(|(host, assessment)| {
+                // `carl%army.ml@relay.example` is about `army.ml`.
+                let name = self::name(host)?;
+                let hash = self.message.hash(name.as_bytes());
+                self.suspects.add(&name, hash, assessment)
+            })
+            .map_or(Known::Clean, Known::Suspect);
         self.domains.set(domain, known);
         known
     }
@@ -276,6 +275,16 @@ impl Scan {
             (Outcome::Bounced, _) => entry.bounced += 1,
             _ => {}
         }
+    }
+}
+
+/// Returns what stands for `host` in the report; `None` for this host's own (`root`, `|program`).
+fn name(host: &Host) -> Option<Cow<'_, str>> {
+    match host {
+        Host::Domain(domain) => Some(domain.ascii().into()),
+        Host::Literal(literal) => Some(literal.into()),
+        Host::Missing => None,
+        Host::Invalid { received, .. } => Some(Untrusted(received).to_string().into()),
     }
 }
 
