@@ -222,7 +222,8 @@ pub const DEFAULT_RULE: &str = "default";
 pub struct Verdict {
     /// What to do now. In observe mode always [`Action::Accept`].
     pub action: Action,
-    /// What enforcing would do: equals `action` in enforce mode.
+    /// What the rule asks for: equals `action` in enforce mode, but for a recipient that would be
+    /// held and is rejected, because the MTA may not remove it.
     pub intended: Action,
     /// Where the score lies.
     pub band: Band,
@@ -234,6 +235,23 @@ pub struct Verdict {
     pub approval: Option<String>,
     /// What to do when straymail itself fails with this recipient.
     pub on_error: OnError,
+}
+
+impl Verdict {
+    /// Returns the verdict about a recipient that the MTA may not remove from the message: instead
+    /// of being held it is rejected.
+    #[must_use]
+    pub fn without_removal(mut self) -> Verdict {
+        if self.action == Action::Hold {
+            self.action = Action::Reject;
+        }
+        self
+    }
+
+    /// Returns whether the recipient is rejected where the rule asks to hold it.
+    pub fn is_stricter(&self) -> bool {
+        self.action == Action::Reject && self.intended == Action::Hold
+    }
 }
 
 impl Thresholds {

@@ -208,7 +208,10 @@ impl Judge<'_> {
             recipient: &address,
         };
         let policy = &self.snapshot.policy;
-        let verdict = policy.decide(&subject, &assessment, None, self.now);
+        let mut verdict = policy.decide(&subject, &assessment, None, self.now);
+        if subject.role != Role::Local && !recipient.is_removable() {
+            verdict = verdict.without_removal();
+        }
         let domain = match recipient.address.host() {
             Host::Domain(domain) => Some(domain),
             _ => None,
@@ -216,7 +219,7 @@ impl Judge<'_> {
         match self.check.format {
             Format::Text => {
                 text(out, given, domain, &assessment, &verdict)?;
-                if verdict.intended == Action::Reject {
+                if [verdict.action, verdict.intended].contains(&Action::Reject) {
                     let reply = Reply::rejected(&address, &assessment, &self.snapshot.help);
                     let Reply {
                         code,
@@ -298,6 +301,12 @@ fn text(
     )?;
     if verdict.mode == Mode::Observe && verdict.action != verdict.intended {
         write!(out, " (observing only; would {})", verdict.intended)?;
+    }
+    if verdict.is_stricter() {
+        write!(
+            out,
+            ", because it is written in a way that an MTA may not remove"
+        )?;
     }
     writeln!(out)
 }

@@ -88,6 +88,9 @@ pub fn verdict(
         .collect();
     let phrase = match (verdict.action, verdict.mode) {
         (_, Mode::Observe) => "recipient observed",
+        (Action::Reject, _) if verdict.is_stricter() => {
+            "recipient rejected: written in a way that the MTA may not remove"
+        }
         (Action::Reject, _) => "recipient rejected",
         (Action::Hold, _) => "recipient to be held",
         (Action::HoldMessage, _) => "message to be held by the MTA",

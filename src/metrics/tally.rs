@@ -87,9 +87,11 @@ impl Tally {
     pub fn count(&self, verdict: &Verdict) {
         self.suspicious.fetch_add(1, Ordering::Relaxed);
         let band = BANDS.iter().position(|(band, _)| *band == verdict.band);
-        let action = ACTIONS
-            .iter()
-            .position(|action| *action == verdict.intended);
+        let done = match verdict.is_stricter() {
+            true => verdict.action,
+            false => verdict.intended,
+        };
+        let action = ACTIONS.iter().position(|action| *action == done);
         let mode = MODES.iter().position(|(mode, _)| *mode == verdict.mode);
         if let (Some(band), Some(action), Some(mode)) = (band, action, mode) {
             self.verdicts[band][action][mode].fetch_add(1, Ordering::Relaxed);

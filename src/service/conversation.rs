@@ -247,6 +247,10 @@ impl Conversation {
             self.let_pass(recipient);
             return Answer::Continue;
         }
+        let verdict = match self.session.can_remove(&recipient) {
+            true => verdict,
+            false => verdict.without_removal(),
+        };
         service.counters.count(&verdict);
         let judged = Judged {
             recipient,
@@ -547,6 +551,9 @@ impl Conversation {
                 (Some(approval), _) => Some(approval.clone()),
                 // What the report on mode observe is made of.
                 (None, Mode::Observe) => Some(format!("would {}", judged.verdict.intended)),
+                (None, Mode::Enforce) if judged.verdict.is_stricter() => {
+                    Some("written in a way that the MTA may not remove".to_owned())
+                }
                 (None, Mode::Enforce) => None,
             },
             ..AuditEvent::new(kind(&judged.verdict), "milter")

@@ -77,17 +77,96 @@ impl Recipient {
 
     /// Returns the changes that remove this recipient, one for each of its spellings.
     ///
-    /// All are needed: Postfix matches the RCPT argument for upper-case letters, trailing
-    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes, and neither for
-    /// `<carl@<army.ml>>`, but `carl@<army.ml>`; and it gives no error when nothing matched.
+    /// Both are needed: Postfix matches the RCPT argument for upper-case letters, trailing
+    /// dots, percent hacks and bang paths, but `{rcpt_addr}` for source routes; and it gives no
+    /// error when nothing matched.
     pub fn removals(&self) -> impl Iterator<Item = Change> {
         let raw = self.address.path();
         let rewritten = self.rewritten.as_ref().map(Address::path);
-        let inside = (raw.strip_prefix(b"<"))
-            .and_then(|inside| inside.strip_suffix(b">"))
-            .filter(|inside| inside.contains(&b'<'));
         (std::iter::once(raw).chain(rewritten.filter(|path| *path != raw)))
-            .chain(inside)
             .map(|path| Change::DeleteRecipient(path.to_vec()))
+    }
+
+    /// Returns whether those certainly match at both MTAs.
+    ///
+    /// Where the argument holds more than an address, they may keep a third spelling to
+    /// themselves: Postfix of `<@relay.test:carl%army.ml@our.host>` and `<,carl%army.ml@our.host>`,
+    /// Sendmail of `,carl%army.ml@our.host`.
+    pub fn is_removable(&self) -> bool {
+        let path = self.address.path();
+        let inside = (path.strip_prefix(b"<")).and_then(|inside| inside.strip_suffix(b">"));
+        let inside = inside.unwrap_or(path);
+        let is_plain = |part: &[u8]| part.iter().all(|octet| is_plain(*octet));
+        match inside.iter().rposition(|octet| *octet == b'@') {
+            Some(at) => {
+                let (local, domain) = inside.split_at(at);
+                let domain = domain.strip_prefix(b"@").unwrap_or(domain);
+                let literal = (domain.strip_prefix(b"[")).and_then(|name| name.strip_suffix(b"]"));
+                is_plain(literal.unwrap_or(domain)) && (is_plain(local) || is_quoted(local))
+            }
+            None => is_plain(inside),
+        }
+    }
+}
+
+/// Returns whether an octet stands in an address for itself: those of an atom (RFC 5322, 3.2.3), `.`,
+/// `@`, and all beyond ASCII.
+fn is_plain(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.@".contains(&octet) || !octet.is_ascii()
+}
+
+/// Returns whether a local part is one quoted string without escapes.
+fn is_quoted(local: &[u8]) -> bool {
+    let inner = (local.strip_prefix(b"\"")).and_then(|inner| inner.strip_suffix(b"\""));
+    inner.is_some_and(|inner| {
+        (inner.iter()).all(|octet| matches!(octet, b' '..=b'~') && !matches!(octet, b'"' | b'\\'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_removable(path: &[u8]) -> bool {
+        let rcpt = Rcpt {
+            path,
+            ..Rcpt::default()
+        };
+        Recipient::parse(rcpt, &PublicSuffixes::built_in()).is_removable()
+    }
+
+    #[test]
+    fn only_what_is_an_address_and_no_more_is_removed_for_sure() {
+        for path in [
+            "<carl@army.ml>",
+            "carl@ARMY.ML.",
+            "<carl+x=y'z$m@army.ml>",
+            "<carl%army.ml@mx.test>",
+            "<army.ml!carl>",
+            "<carl@navy.mil@army.ml>",
+            "<\"carl smith, (sales): <x>\"@army.ml>",
+            "<carl@[army.ml]>",
+            "<c\u{f6}rl@\u{e4}rmy.ml>",
+        ] {
+            assert!(is_removable(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "@relay.test:carl@army.ml",
+            "<,carl%army.ml@mx.test>",
+            "<;carl@army.ml>",
+            "<army.ml!carl (>",
+            "<army.ml!carl>>",
+            "<carl@<army.ml>>",
+            "< carl@army.ml>",
+            "<carl\\@navy.mil@army.ml>",
+            "<\"carl\"smith\"@army.ml>",
+            "<\"ca\\\"rl\"@army.ml>",
+            "<a\"b\"@army.ml>",
+            "<carl@[army.ml>",
+            "<ca\u{1}rl@army.ml>",
+            "<carl@army.ml\t>",
+        ] {
+            assert!(!is_removable(path.as_bytes()), "{path}");
+        }
     }
 }
