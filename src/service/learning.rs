@@ -10,6 +10,7 @@ mod batch;
 mod history;
 mod key;
 mod log;
+mod mailboxes;
 mod settings;
 mod suggest;
 
@@ -39,8 +40,9 @@ pub use log::{Counted, LogLearner, New};
 pub use settings::LearningSettings;
 pub use suggest::{Suggestion, Suggestions};
 
-use batch::{Side, Tally, is_role};
+use batch::{Side, Tally};
 use key::{Kind, LearnKey};
+use mailboxes::is_role;
 
 /// Entries written in one transaction, so that a hold never waits long for the lock.
 const WRITTEN_AT_ONCE: usize = 2_000;
@@ -238,7 +240,7 @@ impl Learning {
         let mut mailboxes: Vec<(Pseudonym, Pseudonym, Day)> = (batch.mailboxes.iter())
             .filter_map(|mailbox| {
                 let place = place(mailbox.domain)?;
-                let address = self.mailbox(batch.local(mailbox), &place.name);
+                let address = self.mailbox(mailbox.local, &place.name);
                 Some((address, place.pseudonym, mailbox.last_on))
             })
             .collect();

@@ -1,60 +1,24 @@
 //! Mail counted in memory until it is written: live mail for seconds, a log for millions of
 //! lines. Bounded; what does not fit is counted as left out and changes no verdict.
 
-use std::hash::{BuildHasher as _, Hasher as _};
-
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use indexmap::{IndexMap, IndexSet};
 
+use super::mailboxes::Mailboxes;
 use crate::store::{Day, Days};
 
 /// Most pairs of sender and domain, domains and addresses together; some 30 MB.
 const MOST: usize = 400_000;
 
 /// Most mails that wait to be added up; 8 bytes each, and as many to sort them.
-const MOST_WAITING: usize = 1 << 19;
-/// Most addresses and most answers that wait; 24 and 8 bytes each, and the local part.
-const MOST_LOOKED_UP: usize = 1 << 10;
+const MOST_WAITING: usize = 1 << 18;
+/// Most answers that wait; 8 bytes each.
+const MOST_ANSWERS: usize = 1 << 10;
 /// Bits of the number of a domain or a sender.
 const NUMBER_BITS: u32 = 19;
 const _: () = assert!(MOST <= 1 << NUMBER_BITS);
 /// So many that room is made for all that may wait.
 const MANY: usize = 1 << 12;
-
-/// Returns whether a local part names a role and no person, or nobody: such are everywhere, so that knowing
-/// them says nothing (RFC 2142, and what sites add).
-pub(super) fn is_role(local: &str) -> bool {
-    matches!(
-        local,
-        "" | "abuse"
-            | "accounting"
-            | "admin"
-            | "contact"
-            | "help"
-            | "hostmaster"
-            | "hr"
-            | "info"
-            | "invoice"
-            | "jobs"
-            | "kontakt"
-            | "mail"
-            | "marketing"
-            | "news"
-            | "noc"
-            | "noreply"
-            | "no-reply"
-            | "office"
-            | "orders"
-            | "postmaster"
-            | "sales"
-            | "security"
-            | "service"
-            | "support"
-            | "team"
-            | "webmaster"
-    )
-}
 
 /// Mail to be counted.
 ///
@@ -70,18 +34,11 @@ pub struct Batch {
     room: Vec<Mail>,
     /// What [`Batch::add_up`] made of `mails`, in order.
     pub(super) pairs: Vec<(Pair, Tally)>,
-    /// Addresses that wait to be looked up among the mailboxes: so many at once, because a
+    /// Answers that wait, the number of the domain and the day: so many at once, because a
     /// processor told of many places in memory waits for them at the same time.
-    addresses: Vec<Mailbox>,
-    /// The local parts of those, one after the other.
-    address_text: Vec<u8>,
-    /// Answers that wait likewise: the number of the domain and the day.
     answers: Vec<(u32, Day)>,
     /// Addresses at trusted domains that mail went to.
-    pub(super) mailboxes: HashTable<Mailbox>,
-    /// Their local parts, one after the other.
-    locals: String,
-    hasher: RandomState,
+    pub(super) mailboxes: Mailboxes,
     left_out: u64,
 }
 
@@ -149,16 +106,6 @@ impl Mail {
     fn is_new(self) -> bool {
         self.0 & 1 == 1
     }
-}
-
-/// An address at a trusted domain that mail went to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mailbox {
-    hash: u64,
-    pub(super) domain: u32,
-    begin: u32,
-    length: u8,
-    pub(super) last_on: Day,
 }
 
 /// Mail of one sender to one domain.
@@ -259,59 +206,15 @@ impl Batch {
 
     /// Notes an address at the trusted domain of this number by its local part in comparable form.
     pub(super) fn address(&mut self, domain: u32, local: &[u8], day: Day) {
-        // What is longer is no mailbox (RFC 5321, 4.5.3.1.1: 64 octets).
-        let (Ok(begin), Ok(length)) = (
-            u32::try_from(self.address_text.len()),
-            u8::try_from(local.len()),
-        ) else {
-            return;
-        };
-        self.address_text.extend_from_slice(local);
-        let number = u64::from(domain).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut hash = self.hasher.build_hasher();
-        hash.write(local);
-        self.addresses.push(Mailbox {
-            hash: hash.finish().wrapping_add(number),
-            domain,
-            begin,
-            length,
-            last_on: day,
-        });
-        if self.addresses.len() >= MOST_LOOKED_UP {
+        if self.mailboxes.note(domain, local, day) {
             self.look_up();
         }
     }
 
     /// Looks up the addresses that wait; new ones are kept as far as they fit.
     fn look_up(&mut self) {
-        let mut room = MOST.saturating_sub(self.size());
-        for address in self.addresses.drain(..) {
-            // Two addresses of one domain with one hash: not in the life of a site.
-            let same =
-                |known: &Mailbox| known.hash == address.hash && known.domain == address.domain;
-            if let Some(known) = self.mailboxes.find_mut(address.hash, same) {
-                known.last_on = known.last_on.max(address.last_on);
-                continue;
-            }
-            let local = local(&self.address_text, &address);
-            let (Ok(local), Ok(begin)) =
-                (std::str::from_utf8(local), u32::try_from(self.locals.len()))
-            else {
-                continue;
-            };
-            if room > 0 && !is_role(local) {
-                room -= 1;
-                self.locals.push_str(local);
-                let new = Mailbox { begin, ..address };
-                (self.mailboxes).insert_unique(new.hash, new, |known| known.hash);
-            }
-        }
-        self.address_text.clear();
-    }
-
-    /// Returns the local part of an address.
-    pub(super) fn local(&self, mailbox: &Mailbox) -> &str {
-        std::str::from_utf8(local(self.locals.as_bytes(), mailbox)).unwrap_or_default()
+        let room = MOST.saturating_sub(self.size());
+        self.mailboxes.look_up(room);
     }
 
     /// Counts a mail that came from `domain` on `day`, and returns the number of the domain.
@@ -324,7 +227,7 @@ impl Batch {
     /// Counts a mail that came from the domain of this number.
     pub(super) fn received_from(&mut self, domain: u32, day: Day) {
         self.answers.push((domain, day));
-        if self.answers.len() >= MOST_LOOKED_UP {
+        if self.answers.len() >= MOST_ANSWERS {
             self.add_answers();
         }
     }
@@ -345,14 +248,17 @@ impl Batch {
         sort_by_number(&mut mails, &mut sorted, senders, |mail| mail.sender());
         sort_by_number(&mut mails, &mut sorted, domains, |mail| mail.domain());
         let pairs = mails.chunk_by(|one, other| one.pair() == other.pair());
-        self.add_pairs(pairs.filter_map(|mails| {
-            let mut tally = Tally::default();
-            for mail in mails {
-                tally.days.add(mail.day());
-                tally.mails += u64::from(mail.is_new());
-            }
-            mails.first().map(|mail| (mail.pair(), tally))
-        }));
+        self.add_pairs(
+            pairs.filter_map(|mails| Some((mails.first()?.pair(), mails))),
+            |mails| {
+                let mut tally = Tally::default();
+                for mail in *mails {
+                    tally.days.add(mail.day());
+                    tally.mails += u64::from(mail.is_new());
+                }
+                tally
+            },
+        );
         mails.clear();
         self.mails = mails;
         self.room = sorted;
@@ -360,29 +266,54 @@ impl Batch {
         self.add_answers();
     }
 
-    /// Adds pairs that are in order, as far as new ones fit.
-    fn add_pairs(&mut self, pairs: impl Iterator<Item = (Pair, Tally)>) {
-        let mut room = MOST.saturating_sub(self.size());
-        let mut known = std::mem::take(&mut self.pairs).into_iter().peekable();
-        let mut all = Vec::with_capacity(known.len());
-        for (pair, tally) in pairs {
-            while let Some(before) = known.next_if(|(known, _)| *known < pair) {
-                all.push(before);
+    /// Adds pairs that are in order, as far as new ones fit, in the place where the others are.
+    fn add_pairs<T>(
+        &mut self,
+        pairs: impl DoubleEndedIterator<Item = (Pair, T)> + Clone,
+        tally: impl Fn(&T) -> Tally,
+    ) {
+        let room = MOST.saturating_sub(self.size());
+        let mut known = self.pairs.iter().map(|(pair, _)| *pair).peekable();
+        let mut unknown = (pairs.clone())
+            .filter(|(pair, _)| {
+                while known.next_if(|known| known < pair).is_some() {}
+                known.peek() != Some(pair)
+            })
+            .count();
+        // From the end, so that everything moves only once.
+        let mut known = self.pairs.len();
+        let mut end = known + unknown.min(room);
+        self.pairs.resize(end, (Pair(0), Tally::default()));
+        for (pair, mails) in pairs.rev() {
+            let mut tally = tally(&mails);
+            let mut is_known = false;
+            while let Some(before) = known.checked_sub(1)
+                && let Some(mut other) = self.pairs.get(before).copied()
+                && other.0 >= pair
+            {
+                known = before;
+                if other.0 == pair {
+                    other.1.add(&tally);
+                    (tally, is_known) = (other.1, true);
+                    break;
+                }
+                end -= 1;
+                if let Some(place) = self.pairs.get_mut(end) {
+                    *place = other;
+                }
             }
-            match known.next_if(|(known, _)| *known == pair) {
-                Some((_, mut known)) => {
-                    known.add(&tally);
-                    all.push((pair, known));
+            if !is_known {
+                unknown -= 1;
+                if unknown >= room {
+                    self.left_out += tally.mails;
+                    continue;
                 }
-                None if room == 0 => self.left_out += tally.mails,
-                None => {
-                    room -= 1;
-                    all.push((pair, tally));
-                }
+            }
+            end -= 1;
+            if let Some(place) = self.pairs.get_mut(end) {
+                *place = (pair, tally);
             }
         }
-        all.extend(known);
-        self.pairs = all;
     }
 
     /// Adds everything of an `earlier` batch that could not be written.
@@ -410,10 +341,10 @@ impl Batch {
             })
             .collect();
         pairs.sort_unstable_by_key(|(pair, _)| *pair);
-        self.add_pairs(pairs.into_iter());
-        for mailbox in &earlier.mailboxes {
+        self.add_pairs(pairs.into_iter(), |tally| *tally);
+        for mailbox in earlier.mailboxes.iter() {
             if let Some(domain) = domain(mailbox.domain) {
-                self.address(domain, earlier.local(mailbox).as_bytes(), mailbox.last_on);
+                self.address(domain, mailbox.local.as_bytes(), mailbox.last_on);
             }
         }
         self.look_up();
@@ -436,7 +367,7 @@ impl Batch {
     /// Returns whether it is time to write, so that everything goes on fitting.
     pub fn is_nearly_full(&mut self) -> bool {
         // The next mail may bring a domain, a pair and an address.
-        if self.size() + self.mails.len() + self.addresses.len() + 3 > MOST {
+        if self.size() + self.mails.len() + self.mailboxes.waiting() + 3 > MOST {
             self.add_up();
         }
         self.size() >= MOST / 2
@@ -490,11 +421,6 @@ fn sort_by_number<T: Copy>(
         }
     }
     std::mem::swap(list, room);
-}
-
-fn local<'t>(text: &'t [u8], mailbox: &Mailbox) -> &'t [u8] {
-    let begin = mailbox.begin as usize;
-    (text.get(begin..begin + usize::from(mailbox.length))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -601,7 +527,7 @@ mod tests {
                 .map(|mailbox| {
                     (
                         name(mailbox.domain),
-                        batch.local(mailbox).to_owned(),
+                        mailbox.local.to_owned(),
                         mailbox.last_on,
                     )
                 })
@@ -646,7 +572,7 @@ mod tests {
             .collect();
         assert_eq!(tallies, [(0, 4, 2), (1, 1, 1)]);
         let mut known: Vec<(u32, &str)> = (batch.mailboxes.iter())
-            .map(|mailbox| (mailbox.domain, batch.local(mailbox)))
+            .map(|mailbox| (mailbox.domain, mailbox.local))
             .collect();
         known.sort_unstable();
         assert_eq!(known, [(0, "carl"), (1, "eva")]);
