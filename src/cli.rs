@@ -84,6 +84,16 @@ enum Failure {
     Other(#[from] anyhow::Error),
 }
 
+/// The command line is wrong, as only its command can tell.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Returns the mistake of whoever wrote the command line.
+fn usage(text: impl Into<String>) -> anyhow::Error {
+    Usage(text.into()).into()
+}
+
 /// Runs the program and returns its exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -101,6 +111,7 @@ pub fn main() -> ExitCode {
             eprintln!("straymail: {}", chain(&failure));
             ExitCode::from(match failure {
                 Failure::Config(_) => EXIT_CONFIG,
+                Failure::Other(error) if error.is::<Usage>() => EXIT_USAGE,
                 Failure::Other(_) => EXIT_FOUND,
             })
         }

@@ -483,7 +483,7 @@ fn filters_show_and_count_first_and_do_it_with_yes() {
         &["quarantine", "release"][..],
         &["quarantine", "release", "7Q2M", "--sender", "a"],
     ] {
-        assert_eq!(site.run(wrong).status, Some(1), "{wrong:?}");
+        assert_eq!(site.run(wrong).status, Some(64), "{wrong:?}");
     }
 }
 

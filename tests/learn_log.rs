@@ -259,6 +259,25 @@ fn a_pipe_is_read_from_its_beginning() {
 }
 
 #[test]
+fn what_is_no_name_is_refused_and_nothing_is_erased() {
+    let site = site();
+    site.learn(&["mail.log"]);
+    let neighbour = site.truth.neighbours.keys().next().unwrap();
+    let known = site.learn(&["show", neighbour]);
+    let shown = site.run(&["show", ".."]);
+    let why = "the domain has an empty label (two dots in a row, or a dot in front)";
+    let complaint = format!("straymail: \"..\" is not a domain name: {why}\n");
+    assert_eq!(shown, (64, String::new(), complaint));
+    assert_eq!(site.run(&["forget", neighbour, ".."]), shown);
+    let complaint = format!("straymail: \"anna@..\" is not an address: {why}\n");
+    let refused = site.run(&["forget", neighbour, "anna@.."]);
+    assert_eq!(refused, (64, String::new(), complaint));
+    assert_eq!(site.learn(&["show", neighbour]), known);
+    // A host without a name may have senders.
+    site.learn(&["forget", "anna@[192.0.2.7]"]);
+}
+
+#[test]
 fn a_domain_is_shown_and_a_person_forgotten() {
     let site = site();
     site.learn(&["mail.log"]);

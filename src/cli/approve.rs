@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use comfy_table::Cell;
 
@@ -11,8 +10,8 @@ use crate::policy::AddressPattern;
 use crate::store::{Approval, NewApproval, Origin};
 use crate::untrusted::Untrusted;
 
-use super::Failure;
 use super::desk::{Desk, address, at_desk, json, print, table, time};
+use super::{Failure, usage};
 
 /// Lists, adds and removes approvals
 #[derive(Debug, clap::Args)]
@@ -120,7 +119,7 @@ impl Add {
         let end = || {
             desk.now
                 .checked_add(self.life)
-                .context("--for reaches beyond the year 9999; use --forever")
+                .map_err(|_| usage("--for reaches beyond the year 9999; use --forever"))
         };
         let new = NewApproval {
             sender: self.sender.clone(),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use crate::address::{Address, Host};
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::maillog::{MailLog, Tally};
@@ -23,7 +24,7 @@ use crate::store::{AuditEvent, Day, EventKind};
 use crate::untrusted::Untrusted;
 
 use super::desk::{Desk, at_desk_with, json};
-use super::{Failure, load_config};
+use super::{Failure, Usage, load_config, usage};
 use files::FileError;
 
 /// Rows a person is shown when no limit is given.
@@ -36,7 +37,8 @@ const DEFAULT_LIMIT: u32 = 50;
     after_help = "A log may be read again, also grown, rotated or packed: what was counted counts once.\n\
                   History excuses a real neighbour of a trusted name, and never what looks the same or \
                   swaps a trusted ending (docs/learning.md).\n\n\
-                  Exit status: 0 fine, 1 a file could not be read to its end."
+                  Exit status: 0 fine, 1 a file could not be read to its end or another failure, 64 \
+                  wrong usage, 78 wrong configuration."
 )]
 pub(super) struct Learn {
     #[command(subcommand)]
@@ -136,19 +138,25 @@ struct Site {
 
 impl Learn {
     pub(super) fn run(&self, path: Option<&Path>) -> Result<u8, Failure> {
+        match (&self.action, self.files.is_empty(), self.suggest) {
+            (Some(_), false, _) | (Some(_), _, true) => {
+                return Err(Failure::Other(usage(
+                    "give logs or a command, not both; a log of that name is ./status",
+                )));
+            }
+            (None, true, false) => {
+                return Err(Failure::Other(usage(
+                    "name the logs to read, or say status, list, show or forget",
+                )));
+            }
+            _ => {}
+        }
         let config = load_config(path)?;
         let quarantine = config.quarantine.clone();
         at_desk_with(quarantine, |desk| {
             let site = Site::open(config, desk)?;
-            anyhow::ensure!(
-                self.action.is_none() || self.files.is_empty() && !self.suggest,
-                "give logs or a command, not both; a log of that name is ./status"
-            );
             match &self.action {
                 None if self.suggest => self.suggest(&site, desk),
-                None if self.files.is_empty() => {
-                    anyhow::bail!("name the logs to read, or say status, list, show or forget")
-                }
                 None => self.read(&site, desk),
                 Some(Action::Status(status)) => shown::extent(&site.learning, status.json, desk),
                 Some(Action::List(list)) => {
@@ -305,8 +313,7 @@ impl Site {
 
 impl Show {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        let domain = Domain::parse(self.domain.as_bytes(), &site.snapshot.suffixes)
-            .with_context(|| format!("{:?} is not a domain name", self.domain))?;
+        let domain = domain(&self.domain, &site.snapshot)?;
         let found = site.learning.history(&self.sender, &domain, desk.now)?;
         let history = found.unwrap_or_default();
         if self.json {
@@ -345,6 +352,10 @@ impl Show {
 
 impl Forget {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        // Either all is erased or, of a mistyped command, nothing.
+        for whom in &self.whom {
+            check(whom, &site.snapshot)?;
+        }
         let mut erased = Vec::new();
         if self.everything {
             let all = site.learning.forget_everything(&desk.actor, desk.now)?;
@@ -369,6 +380,27 @@ impl Forget {
             )?;
         }
         Ok(())
+    }
+}
+
+/// Returns the domain of this name.
+///
+/// # Errors
+/// It is none: whoever wrote it has mistyped.
+fn domain(name: &str, snapshot: &Snapshot) -> anyhow::Result<Domain> {
+    Domain::parse(name.as_bytes(), &snapshot.suffixes)
+        .with_context(|| Usage(format!("{name:?} is not a domain name")))
+}
+
+/// Checks that `whom` is an address or a domain.
+fn check(whom: &str, snapshot: &Snapshot) -> anyhow::Result<()> {
+    if !whom.contains('@') {
+        return domain(whom, snapshot).map(drop);
+    }
+    match Address::parse(whom.as_bytes(), &snapshot.suffixes).host() {
+        Host::Invalid { error, .. } => Err(anyhow::Error::from(error.clone())
+            .context(Usage(format!("{whom:?} is not an address")))),
+        Host::Domain(_) | Host::Literal(_) | Host::Missing => Ok(()),
     }
 }
 

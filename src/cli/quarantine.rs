@@ -19,10 +19,10 @@ use crate::spool::Held;
 use crate::store::{AuditFilter, AuditRecord, Entry, EntryFilter, EntryState, EventKind};
 use crate::untrusted::Untrusted;
 
-use super::Failure;
 use super::desk::{
     Desk, Moment, address, at_desk, both_spellings, json, moment, number, print, table, time,
 };
+use super::{Failure, usage};
 
 /// Entries and rows a person is shown when no limit is given.
 const DEFAULT_LIMIT: u32 = 100;
@@ -85,19 +85,35 @@ impl Filters {
             || self.max_score.is_some()
     }
 
-    fn select(&self, states: Vec<EntryState>, limit: Option<u32>, desk: &Desk<'_>) -> EntryFilter {
-        EntryFilter {
+    fn select(
+        &self,
+        states: Vec<EntryState>,
+        limit: Option<u32>,
+        desk: &Desk<'_>,
+    ) -> anyhow::Result<EntryFilter> {
+        let since = self.since.map(|since| since.when(desk.now));
+        let before = self.before.map(|before| before.when(desk.now));
+        if since
+            .zip(before)
+            .is_some_and(|(since, before)| since >= before)
+        {
+            return Err(usage("--since is not before --before"));
+        }
+        if (self.min_score.zip(self.max_score)).is_some_and(|(min, max)| min > max) {
+            return Err(usage("--min-score is above --max-score"));
+        }
+        Ok(EntryFilter {
             states,
             sender: self.sender.clone(),
             recipient: self.recipient.clone(),
             domain: self.domain.clone(),
-            since: self.since.map(|since| since.when(desk.now)),
-            before: self.before.map(|before| before.when(desk.now)),
+            since,
+            before,
             min_score: self.min_score,
             max_score: self.max_score,
             offset: 0,
             limit,
-        }
+        })
     }
 }
 
@@ -141,13 +157,15 @@ impl Which {
         match (self.ids.is_empty(), self.filters.are_given()) {
             (false, false) => return Ok(Some(self.ids.clone())),
             (true, true) => {}
-            (false, true) => anyhow::bail!("give ids or filters, not both"),
-            (true, false) => anyhow::bail!(
-                "say which: ids, or filters such as --sender and --since; `straymail quarantine list` takes the same ones"
-            ),
+            (false, true) => return Err(usage("give ids or filters, not both")),
+            (true, false) => {
+                return Err(usage(
+                    "say which: ids, or filters such as --sender and --since; `straymail quarantine list` takes the same ones",
+                ));
+            }
         }
         let waiting = vec![EntryState::Pending, EntryState::Held];
-        let filter = self.filters.select(waiting, None, desk);
+        let filter = self.filters.select(waiting, None, desk)?;
         let entries = desk.quarantine.entries(&filter, desk.now)?;
         if self.yes {
             return Ok(Some(
@@ -338,7 +356,7 @@ impl List {
             // One more than shown tells whether there are more.
             limit = Some(DEFAULT_LIMIT + 1);
         }
-        let filter = self.filters.select(states(&self.state), limit, desk);
+        let filter = self.filters.select(states(&self.state), limit, desk)?;
         let mut entries = desk.quarantine.entries(&filter, desk.now)?;
         if self.json {
             return entries.iter().try_for_each(|entry| json(entry, desk.out));

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::ValueEnum;
 use comfy_table::Cell;
 use jiff::Timestamp;
@@ -16,8 +15,8 @@ use crate::service::report::{Endings, Report as Figures, Verdicts, Would};
 use crate::store::Day;
 use crate::untrusted::Untrusted;
 
-use super::Failure;
 use super::desk::{Moment, at_desk, both_spellings, json, moment, number, print, table};
+use super::{Failure, usage};
 
 /// Pairs that are shown when no limit is given.
 const DEFAULT_LIMIT: usize = 20;
@@ -66,7 +65,9 @@ impl Report {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         at_desk(config, |desk| {
             let (from, to) = self.span(desk.now);
-            ensure!(from < to, "--from is not before --to");
+            if from >= to {
+                return Err(usage("--from is not before --to"));
+            }
             let mut figures = desk.quarantine.report(from, to)?;
             figures.pairs.truncate(self.limit);
             match self.format {

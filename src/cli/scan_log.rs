@@ -51,8 +51,8 @@ pub(super) struct ScanLog {
     #[arg(long, default_value_t = 20)]
     top: usize,
     /// Zone of times without one, as `Europe/Berlin` [default: this host's]
-    #[arg(long, value_name = "ZONE")]
-    time_zone: Option<String>,
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    time_zone: Option<TimeZone>,
 }
 
 /// Everything that is printed.
@@ -89,10 +89,7 @@ impl ScanLog {
         };
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
-        let zone = match &self.time_zone {
-            Some(name) => TimeZone::get(name).context("--time-zone")?,
-            None => TimeZone::system(),
-        };
+        let zone = self.time_zone.clone().unwrap_or_else(TimeZone::system);
         let mut scans = vec![scan_of(config, zone.clone(), now)];
         scans.extend(older.map(|older| scan_of(older, zone.clone(), now)));
         let mut log = MailLog::new(zone.clone(), now);
@@ -269,6 +266,11 @@ impl Findings {
         // A line that could not be read may hold anything.
         self.read.samples.clear();
     }
+}
+
+/// Reads the name of a time zone.
+fn zone(name: &str) -> Result<TimeZone, jiff::Error> {
+    TimeZone::get(name)
 }
 
 /// Returns a replay under `config`.
