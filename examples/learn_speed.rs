@@ -20,7 +20,7 @@ use straymail::config::Config;
 use straymail::maillog::MailLog;
 use straymail::score::Scorer;
 use straymail::service::Snapshot;
-use straymail::service::learning::{Batch, Learning, LearningSettings, LogLearner};
+use straymail::service::learning::{Batch, Learning, LearningSettings, LogLearner, Section};
 use straymail::service::passage::{Origin, Roles};
 use straymail::service::quarantine::{Quarantine, QuarantineSettings};
 use straymail::service::scan::Scan;
@@ -109,12 +109,12 @@ impl<'r> Replay<'r> {
                 let roles = Roles::default();
                 self.log.read(text, |delivery| {
                     origin.look(delivery, self.rules, &roles);
-                    learner.delivery(delivery, origin);
+                    learner.delivery(delivery, origin, Section::New);
                 })?;
             }
             Work::Both => self.log.read(text, |delivery| {
                 scan.delivery(delivery);
-                learner.delivery(delivery, scan.origin());
+                learner.delivery(delivery, scan.origin(), Section::New);
             })?,
         }
         Ok(())

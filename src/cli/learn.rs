@@ -1,6 +1,8 @@
 //! `straymail learn`: learn from logs whom the site writes to, and see what was learned.
 
 mod files;
+mod known;
+mod lines;
 mod shown;
 
 use std::io::{self, Write};
@@ -9,7 +11,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -18,7 +19,7 @@ use crate::config::Config;
 use crate::domain::Domain;
 use crate::maillog::{MailLog, Tally};
 use crate::service::Snapshot;
-use crate::service::learning::{Counted, Learning, LogLearner, New};
+use crate::service::learning::{Counted, Known, Learning, LogLearner, New};
 use crate::service::passage::{Origin, Roles};
 use crate::store::{AuditEvent, Day, EventKind};
 use crate::untrusted::Untrusted;
@@ -34,7 +35,8 @@ const DEFAULT_LIMIT: u32 = 50;
 #[derive(Debug, clap::Args)]
 #[command(
     subcommand_precedence_over_arg = true,
-    after_help = "A log may be read again, also grown, rotated or packed: what was counted counts once.\n\
+    after_help = "A log may be read again, also grown, rotated, packed or joined with others: what was counted counts \
+                  once. It is known by what stands in it.\n\
                   History excuses a real neighbour of a trusted name, and never what looks the same or \
                   swaps a trusted ending (docs/learning.md).\n\n\
                   Exit status: 0 fine, 1 a file could not be read to its end or another failure, 64 \
@@ -98,8 +100,12 @@ struct Show {
     json: bool,
 }
 
-/// Erases what was learned about a person or a recipient domain
+/// Erases what was learned about a person or a recipient domain, for good
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "No log teaches it again of mail from before; later mail does. --everything forgets also \
+                  who was forgotten and which logs were read, so that all of them count anew."
+)]
 struct Forget {
     /// An address erases the person, as sender and as recipient; a domain all mail to it
     #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything")]
@@ -173,12 +179,8 @@ impl Learn {
 
     /// Reads the logs and stores what they teach.
     fn read(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        // What passed since then was counted as it passed.
-        let passed_since = match site.learning.settings().from_mail {
-            true => desk.quarantine.first_day_total()?,
-            false => None,
-        };
-        let mut learner = LogLearner::new(&site.snapshot);
+        let passed_since = site.learning.counts_mail_since()?;
+        let mut learner = LogLearner::new(&site.snapshot).without(site.learning.forgotten()?);
         let mut outcome = Outcome {
             counted: Counted::default(),
             logs: Vec::new(),
@@ -188,34 +190,27 @@ impl Learn {
         let mut origin = Origin::default();
         let mut failed = None;
         for file in files::look(&self.files, desk)? {
-            let beginning = file.beginning();
-            let known = match &beginning {
-                Some(beginning) => site.learning.log_read_until(beginning)?,
-                None => None,
-            };
+            let known = file.known(&site.learning)?;
             learner.begin(New {
-                after: known.map(Timestamp::as_second),
+                after: known.until,
                 before: passed_since,
             });
-            let done = file.read(&mut log, |delivery| {
+            let (mark, done) = file.read(&mut log, &known, |delivery, section| {
                 origin.look(delivery, &site.snapshot, &site.roles);
-                learner.delivery(delivery, &origin);
+                learner.delivery(delivery, &origin, section);
                 if failed.is_none() {
                     failed = learner.write(&site.learning, false).err();
                 }
             });
-            let (counted, until) = learner.end();
+            let counted = learner.end();
             learner.write(&site.learning, true)?;
-            if let (Some(beginning), Some(until)) = (&beginning, until)
+            if let Some(mark) = mark.filter(|_| counted.mails > 0)
                 // Else some may not have fitted meanwhile: it must not be known as read.
                 && failed.is_none()
             {
-                let until = Timestamp::from_second(until).unwrap_or(desk.now);
-                let new = counted.mails - counted.before;
-                site.learning
-                    .log_was_read(beginning, until, new, desk.now)?;
+                (site.learning).log_was_read(&known, &mark, counted.new_mails(), desk.now)?;
             }
-            outcome.add(&file.name(), counted, known.is_some(), done.as_ref().err());
+            outcome.add(&file.name(), counted, known.is_any(), done.as_ref().err());
             if let Err(error) = done {
                 desk.complain(&FileError {
                     name: file.name(),
@@ -272,9 +267,9 @@ impl Learn {
         let mut log = MailLog::new(TimeZone::system(), desk.now);
         let mut origin = Origin::default();
         for file in files::look(&self.files, desk)? {
-            let done = file.read(&mut log, |delivery| {
+            let (_, done) = file.read(&mut log, &Known::default(), |delivery, section| {
                 origin.look(delivery, &site.snapshot, &site.roles);
-                learner.delivery(delivery, &origin);
+                learner.delivery(delivery, &origin, section);
             });
             if let Err(error) = done {
                 let name = file.name();
@@ -408,6 +403,7 @@ impl Outcome {
     fn add(&mut self, name: &str, counted: Counted, again: bool, error: Option<&io::Error>) {
         self.counted.mails += counted.mails;
         self.counted.before += counted.before;
+        self.counted.forgotten += counted.forgotten;
         self.counted.answers += counted.answers;
         self.counted.left_out += counted.left_out;
         self.logs.push(LogOutcome {
@@ -421,13 +417,15 @@ impl Outcome {
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         for log in &self.logs {
             let counted = &log.counted;
-            let before = match counted.before {
+            let of_them = |count: u64, what: &str| match count {
                 0 => String::new(),
-                before => format!(", {before} of them counted before"),
+                count => format!(", {count} of them {what}"),
             };
+            let before = of_them(counted.before, "counted before");
+            let forgotten = of_them(counted.forgotten, "forgotten since");
             writeln!(
                 out,
-                "{}: {} mails to other domains{before}; {} from outside",
+                "{}: {} mails to other domains{before}{forgotten}; {} from outside",
                 log.name, counted.mails, counted.answers
             )?;
         }

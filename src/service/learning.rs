@@ -7,12 +7,14 @@
 //! trusted name is never excused; it is listed for the admin (`straymail learn list`).
 
 mod batch;
+mod forget;
 mod history;
 mod key;
 mod log;
 mod mailboxes;
 mod settings;
 mod suggest;
+mod trail;
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -29,16 +31,17 @@ use crate::public_suffix::PublicSuffixes;
 use crate::score::{Assessment, Context, Finding, Scorer};
 use crate::session::{Message, Passage, Recipient};
 use crate::store::{
-    AuditEvent, Contact, Day, DayTotal, Days, Durability, Erased, EventKind, Extent, Ledger,
-    Pseudonym, Sent, Standing, StoreError,
+    Contact, Day, DayTotal, Days, Durability, Extent, Ledger, Pseudonym, Sent, Standing, StoreError,
 };
 
 pub use batch::Batch;
+pub use forget::Forgotten;
 pub use history::{EVERYBODY, History, NotYet};
 pub use key::LearnKeyError;
-pub use log::{Counted, LogLearner, New};
+pub use log::{Counted, Known, LogLearner, New, Section};
 pub use settings::LearningSettings;
 pub use suggest::{Suggestion, Suggestions};
+pub use trail::{ENDING, HEAD, Trail};
 
 use batch::{Side, Tally};
 use key::{Kind, LearnKey};
@@ -450,31 +453,7 @@ impl Learning {
                 break;
             }
         }
-        Ok(())
-    }
-
-    /// Returns the time of the last mail counted in the log whose first line has this hash.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn log_read_until(&self, beginning: &[u8; 32]) -> Result<Option<Timestamp>, StoreError> {
-        (self.quarantine.store).read(|ledger| ledger.log_read_until(beginning))
-    }
-
-    /// Notes that a log was counted until the mail of `until`, of which `mails` were new.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn log_was_read(
-        &self,
-        beginning: &[u8; 32],
-        until: Timestamp,
-        mails: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        (self.quarantine.store).write(Durability::Written, |ledger| {
-            ledger.log_was_read(beginning, until, mails, now)
-        })
+        (self.quarantine.store).write(Durability::Written, |ledger| ledger.prune_forgotten(oldest))
     }
 
     /// Returns how much is remembered.
@@ -550,60 +529,6 @@ impl Learning {
             history,
         })
     }
-
-    /// Erases a person (`local@domain`) or a recipient domain from what was learned, and notes
-    /// that somebody did so, without saying whom.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn forget(
-        &self,
-        whom: &str,
-        snapshot: &Snapshot,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<Erased, StoreError> {
-        let person = whom.contains('@');
-        let mut pseudonyms = Vec::new();
-        if person {
-            pseudonyms.push(self.key.pseudonym(Kind::Person, whom));
-            if let Some((local, host)) = whom.rsplit_once('@')
-                && let Some(domain) = organisation(host, &snapshot.suffixes)
-            {
-                // Mailboxes are kept by the name that would be suggested.
-                let name = snapshot.scorer.trusted_name(&domain);
-                pseudonyms.extend(name.map(|name| self.mailbox(local, name)));
-            }
-        } else if let Some(domain) = organisation(whom, &snapshot.suffixes) {
-            pseudonyms.push(self.domain(counted_as(snapshot, &domain)));
-        }
-        self.quarantine.store.write(Durability::Synced, |ledger| {
-            let mut erased = Erased::default();
-            for pseudonym in &pseudonyms {
-                let more = match person {
-                    true => ledger.forget_person(pseudonym)?,
-                    false => ledger.forget_domain(pseudonym)?,
-                };
-                erased.domains += more.domains;
-                erased.pairs += more.pairs;
-                erased.mailboxes += more.mailboxes;
-            }
-            ledger.append_audit(&forgotten(&erased, actor), now)?;
-            Ok(erased)
-        })
-    }
-
-    /// Erases everything that was learned.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub fn forget_everything(&self, actor: &str, now: Timestamp) -> Result<Erased, StoreError> {
-        self.quarantine.store.write(Durability::Synced, |ledger| {
-            let erased = ledger.forget_everything()?;
-            ledger.append_audit(&forgotten(&erased, actor), now)?;
-            Ok(erased)
-        })
-    }
 }
 
 /// Hands the entries to `write`, from the end on and a bounded number at once, and takes away what
@@ -618,16 +543,6 @@ fn in_pieces<T>(
         entries.truncate(begin);
     }
     Ok(())
-}
-
-fn forgotten(erased: &Erased, actor: &str) -> AuditEvent {
-    AuditEvent {
-        detail: Some(format!(
-            "{} domains, {} pairs, {} addresses erased",
-            erased.domains, erased.pairs, erased.mailboxes
-        )),
-        ..AuditEvent::new(EventKind::Forgotten, actor)
-    }
 }
 
 fn dir(quarantine: &Quarantine) -> &Path {

@@ -453,14 +453,6 @@ impl Quarantine {
         self.store.read(|ledger| ledger.day_totals(first, last))
     }
 
-    /// Returns the first day on which anything passed the milter.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn first_day_total(&self) -> Result<Option<Day>, StoreError> {
-        self.store.read(|ledger| ledger.first_day_total())
-    }
-
     /// Returns the audit rows that fit, oldest first.
     ///
     /// # Errors

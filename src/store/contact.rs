@@ -3,7 +3,6 @@
 //! Names stand here as keyed hashes, so the file alone does not tell who writes to whom. In
 //! plain are only the names that are trusted anyway and those an admin has to look at.
 
-use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::Serialize;
@@ -138,17 +137,6 @@ pub struct Extent {
     pub first_on: Option<Day>,
     /// Last day with mail.
     pub last_on: Option<Day>,
-}
-
-/// What was erased.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Erased {
-    /// Recipient domains.
-    pub domains: usize,
-    /// Pairs of a sender and a recipient domain.
-    pub pairs: usize,
-    /// Addresses at trusted domains.
-    pub mailboxes: usize,
 }
 
 const COLUMNS: &str =
@@ -288,7 +276,8 @@ impl Ledger<'_> {
         Ok(true)
     }
 
-    /// Notes that mail went to an address at a trusted domain.
+    /// Notes that mail went to an address at a trusted domain; not of one that was forgotten on
+    /// that day or later.
     pub fn add_mailbox(
         &self,
         address: &Pseudonym,
@@ -297,7 +286,8 @@ impl Ledger<'_> {
     ) -> Result<(), StoreError> {
         self.connection
             .prepare_cached(
-                "INSERT INTO mailbox (address, domain, last_on) VALUES (?1, ?2, ?3)
+                "INSERT INTO mailbox (address, domain, last_on) SELECT ?1, ?2, ?3
+                     WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE whom = ?1 AND at / 86400000 >= ?3)
                  ON CONFLICT (address) DO UPDATE SET last_on = max(last_on, ?3)",
             )
             .and_then(|mut statement| statement.execute(params![address, domain, day.number()]))
@@ -343,7 +333,8 @@ impl Ledger<'_> {
                 "SELECT count(*), count(*) FILTER (WHERE standing = 'trusted'),
                      count(*) FILTER (WHERE standing = 'doubtful'), sum(mails), min(first_on), max(last_on),
                      (SELECT count(*) FROM contact_sender), (SELECT count(*) FROM mailbox),
-                     (SELECT count(*) FROM learned_log)
+                     (SELECT count(DISTINCT log) FROM log_mark)
+                         + (SELECT count(*) FROM learned_log)
                  FROM contact",
                 [],
                 |row| {
@@ -361,56 +352,6 @@ impl Ledger<'_> {
                 },
             )
             .map_err(|error| self.error(error))
-    }
-
-    /// Erases a person: who of the site they wrote to, as a sender, and that mail went to them,
-    /// as a recipient. A domain that nobody else wrote to is forgotten with them.
-    pub fn forget_person(&self, address: &Pseudonym) -> Result<Erased, StoreError> {
-        let error = |error| self.error(error);
-        let domains = self
-            .connection
-            .execute(
-                "DELETE FROM contact WHERE domain IN (SELECT domain FROM contact_sender WHERE sender = ?1)
-                     AND NOT EXISTS (SELECT 1 FROM contact_sender other
-                         WHERE other.domain = contact.domain AND other.sender <> ?1)",
-                [address],
-            )
-            .map_err(error)?;
-        let delete = |sql: &str| self.connection.execute(sql, [address]).map_err(error);
-        Ok(Erased {
-            domains,
-            pairs: delete("DELETE FROM contact_sender WHERE sender = ?1")?,
-            mailboxes: delete("DELETE FROM mailbox WHERE address = ?1")?,
-        })
-    }
-
-    /// Erases everything about a recipient domain.
-    pub fn forget_domain(&self, domain: &Pseudonym) -> Result<Erased, StoreError> {
-        let delete = |sql: &str| {
-            self.connection
-                .execute(sql, [domain])
-                .map_err(|error| self.error(error))
-        };
-        Ok(Erased {
-            domains: delete("DELETE FROM contact WHERE domain = ?1")?,
-            pairs: delete("DELETE FROM contact_sender WHERE domain = ?1")?,
-            mailboxes: delete("DELETE FROM mailbox WHERE domain = ?1")?,
-        })
-    }
-
-    /// Erases everything that was learned.
-    pub fn forget_everything(&self) -> Result<Erased, StoreError> {
-        let delete = |sql: &str| {
-            self.connection
-                .execute(sql, [])
-                .map_err(|error| self.error(error))
-        };
-        delete("DELETE FROM learned_log")?;
-        Ok(Erased {
-            domains: delete("DELETE FROM contact")?,
-            pairs: delete("DELETE FROM contact_sender")?,
-            mailboxes: delete("DELETE FROM mailbox")?,
-        })
     }
 
     /// Erases what was not seen since `day`, some of it at a time; returns whether there may be
@@ -436,44 +377,6 @@ impl Ledger<'_> {
             more |= removed == usize::try_from(PRUNED_AT_ONCE).unwrap_or(usize::MAX);
         }
         Ok(more)
-    }
-
-    /// Returns the time of the last mail counted in the log that begins so (SHA-256).
-    pub fn log_read_until(&self, beginning: &[u8; 32]) -> Result<Option<Timestamp>, StoreError> {
-        let found = self
-            .connection
-            .query_row(
-                "SELECT read_until FROM learned_log WHERE beginning = ?1",
-                [beginning.as_slice()],
-                |row| row.get::<_, i64>(0),
-            )
-            .optional()
-            .map_err(|error| self.error(error))?;
-        Ok(found.and_then(|at| Timestamp::from_millisecond(at).ok()))
-    }
-
-    /// Notes that the log that begins so was read until the mail of `until`.
-    pub fn log_was_read(
-        &self,
-        beginning: &[u8; 32],
-        until: Timestamp,
-        mails: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.connection
-            .execute(
-                "INSERT INTO learned_log (beginning, read_until, mails, read_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (beginning) DO UPDATE SET read_until = max(read_until, ?2), mails = mails + ?3,
-                     read_at = ?4",
-                params![
-                    beginning.as_slice(),
-                    until.as_millisecond(),
-                    i64::try_from(mails).unwrap_or(i64::MAX),
-                    now.as_millisecond()
-                ],
-            )
-            .map_err(|error| self.error(error))?;
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// Returns the version of the tables this program writes.
@@ -97,7 +98,7 @@ mod tests {
             migrate(&mut connection, Path::new("/q.db")).unwrap();
             connection
                 .query_row(
-                    "SELECT count(*) FROM entry, notice, decision, letter, worker, contact, contact_sender, day_total",
+                    "SELECT count(*) FROM entry, notice, decision, letter, worker, contact, contact_sender, day_total, log_mark",
                     [],
                     |_| Ok(()),
                 )

@@ -1,22 +1,21 @@
-//! The logs to learn from, oldest first, and how one is known again.
+//! The logs to learn from, oldest first.
 
-use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, Read as _};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use sha2::{Digest as _, Sha256};
 
 use crate::cli::desk::Desk;
 use crate::cli::scan_log::{progress, tell_again};
 use crate::maillog::{self, Delivery, LogFile, MailLog};
+use crate::service::learning::{Known, Learning, Section, Trail};
+use crate::store::{LogMark, StoreError};
 use crate::untrusted::Untrusted;
 
-/// Octets of the first line by which a log is known again.
-const BEGINNING: u64 = 4096;
+use super::{known, lines};
 
 /// A log that cannot be read, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -72,39 +71,67 @@ impl Input {
         }
     }
 
-    /// Returns the hash of the first line, unpacked: the same when the log has grown, was
-    /// rotated or packed. Standard input and pipes are not known again.
-    pub(super) fn beginning(&self) -> Option<[u8; 32]> {
-        let file = self.file.as_ref().filter(|file| file.is_regular())?;
-        let file = File::open(file.path()).ok()?;
-        let (text, _) = maillog::decompress(file).ok()?;
-        let mut line = Vec::new();
-        (BufReader::new(text.take(BEGINNING)).read_until(b'\n', &mut line)).ok()?;
-        (!line.is_empty()).then(|| Sha256::digest(&line).into())
+    /// Returns what was counted of it before. Standard input and pipes are not known again.
+    ///
+    /// # Errors
+    /// What was learned cannot be read.
+    pub(super) fn known(&self, learning: &Learning) -> Result<Known, StoreError> {
+        match self.file.as_ref().filter(|file| file.is_regular()) {
+            Some(file) => known::look(file, learning),
+            None => Ok(Known::default()),
+        }
     }
 
-    /// Reads it with `log`.
+    /// Reads it with `log`, and returns by what it is known again, also when it cannot be read to
+    /// its end.
     pub(super) fn read(
         &self,
         log: &mut MailLog,
-        sink: impl FnMut(&Delivery<'_>),
+        known: &Known,
+        sink: impl FnMut(&Delivery<'_>, Section),
+    ) -> (Option<LogMark>, io::Result<()>) {
+        let mut trail = Trail::default();
+        let read = self.read_on(log, known, &mut trail, sink);
+        let mark = trail.mark().filter(|_| {
+            let file = self.file.as_ref();
+            file.is_some_and(LogFile::is_regular)
+        });
+        (mark, read)
+    }
+
+    fn read_on(
+        &self,
+        log: &mut MailLog,
+        known: &Known,
+        trail: &mut Trail,
+        sink: impl FnMut(&Delivery<'_>, Section),
     ) -> io::Result<()> {
-        let Some(file) = &self.file else {
+        let Some(looked_at) = &self.file else {
             let (text, _) = maillog::decompress(io::stdin().lock())?;
             log.begin("standard input", self.now);
-            return log.read(text, sink);
+            return lines::read(BufReader::new(text), known, trail, log, sink);
         };
         self.bar.set_message(self.name());
-        // A million lines a second need no million updates.
-        let pending = Cell::new(0);
-        let step = |bytes: u64| {
-            pending.set(pending.get() + bytes);
-            if pending.get() > 1 << 20 {
-                self.bar.inc(pending.take());
-            }
+        let file = File::open(looked_at.path())?;
+        let metadata = file.metadata()?;
+        log.begin(
+            &looked_at.path().display().to_string(),
+            written(&metadata, self.now),
+        );
+        let most = match metadata.is_file() {
+            true => looked_at.size(),
+            false => u64::MAX,
         };
-        let read = file.read(log, step, sink);
-        self.bar.inc(pending.take());
-        read
+        let file = file.take(most);
+        let (text, _) = maillog::decompress(self.bar.wrap_read(file))?;
+        lines::read(BufReader::new(text), known, trail, log, sink)
     }
+}
+
+/// Returns when a log was written last, from which the years of its times are inferred.
+fn written(metadata: &Metadata, now: Timestamp) -> Timestamp {
+    (metadata.modified().ok())
+        .and_then(|modified| Timestamp::try_from(modified).ok())
+        .filter(|written| *written <= now)
+        .unwrap_or(now)
 }

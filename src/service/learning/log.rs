@@ -1,13 +1,15 @@
 //! Learning from a log: what was delivered outside is counted as if it had just passed.
 
-use super::{Batch, Learning};
+use jiff::Timestamp;
+
+use super::{Batch, Forgotten, Learning};
 use crate::address::{Address, Host};
 use crate::maillog::{Delivery, Destination, Outcome};
 use crate::service::Snapshot;
 use crate::service::numbered::ByNumber;
 use crate::service::passage::Origin;
 use crate::session::Passage;
-use crate::store::{Day, StoreError};
+use crate::store::{Day, Durability, LogMark, StoreError};
 
 /// What a reading came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -16,37 +18,94 @@ pub struct Counted {
     pub mails: u64,
     /// Of those, mails that had been counted before, from this log or as they passed.
     pub before: u64,
+    /// Of those, mails of somebody or to a domain that was forgotten since: not counted.
+    pub forgotten: u64,
     /// Mails from outside.
     pub answers: u64,
     /// Of those, mails that did not fit into memory.
     pub left_out: u64,
 }
 
-/// Where the mails of a log begin to be new.
+impl Counted {
+    /// Returns how many mails were new.
+    pub fn new_mails(&self) -> u64 {
+        self.mails - self.before - self.forgotten
+    }
+}
+
+/// What is known of a log from earlier readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Octets before its first line, by which it is not known.
+    pub header: u64,
+    /// How many octets behind these were counted.
+    pub length: u64,
+    /// The number of the log with which it begins.
+    pub log: Option<i64>,
+    /// Up to when it was counted, where nothing else is known of it.
+    pub until: Option<Timestamp>,
+}
+
+impl Known {
+    /// Returns whether any of it was counted.
+    pub fn is_any(&self) -> bool {
+        self.length > 0 || self.until.is_some()
+    }
+}
+
+/// The times of which the mails of a log are new.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct New {
-    /// Not up to this second, because the log was read up to it.
-    pub after: Option<i64>,
-    /// Not from this day on, because mail was counted as it passed since.
-    pub before: Option<Day>,
+    /// Not up to then, because the log was read up to it ([`Known::until`]).
+    pub after: Option<Timestamp>,
+    /// Not from then on, because mail was counted as it passed since.
+    pub before: Option<Timestamp>,
+}
+
+/// Where in its log a line stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Within what was counted before.
+    Known,
+    /// Behind it.
+    New,
 }
 
 /// Counts the deliveries of one log.
 pub struct LogLearner<'a> {
     snapshot: &'a Snapshot,
+    forgotten: Option<Forgotten<'a>>,
     batch: Batch,
     new: New,
     counted: Counted,
     /// What did not fit of the logs before.
     left_out_before: u64,
-    /// The second of the last mail counted.
-    until: Option<i64>,
-    /// The numbers that the batch gave to the names of the log.
-    senders: ByNumber<u32>,
-    /// Likewise, and whether the domain is trusted.
-    domains: ByNumber<(u32, bool)>,
-    /// Likewise, and the last day that was counted.
+    /// The senders in the log.
+    senders: ByNumber<Sender>,
+    /// The recipients' domains.
+    domains: ByNumber<Recipients>,
+    /// The numbers that the batch gave to the domains of answers, and the last day that was
+    /// counted.
     correspondents: ByNumber<(u32, Day)>,
+}
+
+/// A sender.
+#[derive(Clone, Copy)]
+struct Sender {
+    /// The number that the batch gave.
+    number: u32,
+    /// Up to this second their mail is forgotten.
+    forgotten: Option<i64>,
+}
+
+/// A domain that mail goes to.
+#[derive(Clone, Copy)]
+struct Recipients {
+    /// The number that the batch gave.
+    number: u32,
+    trusted: bool,
+    /// Up to this second mail to it is forgotten.
+    forgotten: Option<i64>,
 }
 
 impl<'a> LogLearner<'a> {
@@ -54,27 +113,36 @@ impl<'a> LogLearner<'a> {
     pub fn new(snapshot: &'a Snapshot) -> LogLearner<'a> {
         LogLearner {
             snapshot,
+            forgotten: None,
             batch: Batch::default(),
             new: New::default(),
             counted: Counted::default(),
             left_out_before: 0,
-            until: None,
             senders: ByNumber::default(),
             domains: ByNumber::default(),
             correspondents: ByNumber::default(),
         }
     }
 
+    /// Counts nothing that was forgotten.
+    #[must_use]
+    pub fn without(self, forgotten: Forgotten<'a>) -> LogLearner<'a> {
+        LogLearner {
+            forgotten: Some(forgotten),
+            ..self
+        }
+    }
+
     /// Begins the next log.
     pub fn begin(&mut self, new: New) {
         self.new = new;
-        self.until = None;
         self.counted = Counted::default();
         self.left_out_before = self.batch.left_out();
     }
 
-    /// Counts a delivery that `origin` has looked at; the same one each time.
-    pub fn delivery(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
+    /// Counts a delivery in a `section` of the log, that `origin` has looked at; the same one each
+    /// time.
+    pub fn delivery(&mut self, delivery: &Delivery<'_>, origin: &Origin, section: Section) {
         if delivery.outcome != Outcome::Sent || delivery.sender.is_none() {
             return;
         }
@@ -86,7 +154,7 @@ impl<'a> LogLearner<'a> {
                     delivery.destination,
                     Destination::Outside | Destination::Loopback
                 ) {
-                    self.mail(delivery, origin);
+                    self.mail(delivery, origin, section);
                 }
             }
         }
@@ -111,53 +179,73 @@ impl<'a> LogLearner<'a> {
         self.counted.answers += u64::from(delivery.first_of_message);
     }
 
-    fn mail(&mut self, delivery: &Delivery<'_>, origin: &Origin) {
+    fn mail(&mut self, delivery: &Delivery<'_>, origin: &Origin, section: Section) {
         let day = Day::of_second(delivery.time);
-        let was_counted = (self.new.after).is_some_and(|after| delivery.time <= after)
-            || self.new.before.is_some_and(|before| day >= before);
+        let is = |limit: Option<Timestamp>| limit.map(Timestamp::as_second);
+        let was_counted = section == Section::Known
+            || is(self.new.after).is_some_and(|after| delivery.time <= after)
+            || is(self.new.before).is_some_and(|before| delivery.time >= before);
         // What the sender wrote, not what an alias made of it.
         let recipient = delivery.original.unwrap_or(delivery.recipient);
-        let known = (self.senders.get(origin.sender_number()))
-            .zip(self.domains.get(origin.written()))
-            .map(|(sender, (domain, trusted))| (sender, domain, trusted));
+        let known =
+            (self.senders.get(origin.sender_number())).zip(self.domains.get(origin.written()));
         let Some(numbers) = known.map(Some).or_else(|| self.numbers(recipient, origin)) else {
             return;
         };
         self.counted.mails += 1;
+        if let Some((sender, domain)) = numbers
+            && (sender.forgotten.max(domain.forgotten)).is_some_and(|until| delivery.time <= until)
+        {
+            self.counted.forgotten += 1;
+            return;
+        }
         self.counted.before += u64::from(was_counted);
-        self.until = self.until.max(Some(delivery.time));
-        let Some((sender, domain, trusted)) = numbers else {
+        let Some((sender, domain)) = numbers else {
             return;
         };
-        self.batch.mail(sender, domain, day, !was_counted);
-        if trusted {
+        (self.batch).mail(sender.number, domain.number, day, !was_counted);
+        if domain.trusted {
             if let Some(local) = origin.written_local(recipient) {
-                self.batch.address(domain, local, day);
+                self.batch.address(domain.number, local, day);
             } else if let Some(local) = comparable_local(recipient, self.snapshot) {
-                self.batch.address(domain, local.as_bytes(), day);
+                self.batch.address(domain.number, local.as_bytes(), day);
             }
         }
     }
 
-    /// Returns the batch's numbers of the sender and of the recipient's domain, and whether that
-    /// is trusted; `Some(None)` when the batch is full, `None` when there is no domain.
+    /// Returns the sender and the recipient's domain; `Some(None)` when the batch is full, `None`
+    /// when there is no domain.
     #[expect(clippy::option_option, reason = "both are told apart by the caller")]
-    fn numbers(&mut self, recipient: &[u8], origin: &Origin) -> Option<Option<(u32, u32, bool)>> {
+    fn numbers(
+        &mut self,
+        recipient: &[u8],
+        origin: &Origin,
+    ) -> Option<Option<(Sender, Recipients)>> {
         let address = Address::parse(recipient, &self.snapshot.suffixes);
         let Host::Domain(domain) = address.host() else {
             return None;
         };
         let is_trusted = || super::is_trusted(self.snapshot, domain);
-        let Some((domain, trusted)) = self.batch.recipient_domain(domain.ascii(), is_trusted)
+        let Some((number, trusted)) = self.batch.recipient_domain(domain.ascii(), is_trusted)
         else {
             return Some(None);
         };
-        self.domains.set(origin.written(), (domain, trusted));
-        let Some(sender) = self.batch.sender(origin.sender()) else {
+        let forgotten = self.forgotten.as_ref();
+        let recipients = Recipients {
+            number,
+            trusted,
+            forgotten: forgotten.and_then(|them| them.domain(domain, self.snapshot)),
+        };
+        self.domains.set(origin.written(), recipients);
+        let Some(number) = self.batch.sender(origin.sender()) else {
             return Some(None);
         };
+        let sender = Sender {
+            number,
+            forgotten: forgotten.and_then(|them| them.sender(origin.sender())),
+        };
         self.senders.set(origin.sender_number(), sender);
-        Some(Some((sender, domain, trusted)))
+        Some(Some((sender, recipients)))
     }
 
     /// Writes what was counted when memory fills up, or `at_the_end`.
@@ -175,21 +263,74 @@ impl<'a> LogLearner<'a> {
         learning.write(&mut self.batch, self.snapshot)
     }
 
-    /// Returns what the log came to, and the second of its last mail.
-    pub fn end(&mut self) -> (Counted, Option<i64>) {
+    /// Returns what the log came to.
+    pub fn end(&mut self) -> Counted {
         self.batch.add_up();
         let left_out = self.batch.left_out() - self.left_out_before;
-        let counted = Counted {
+        Counted {
             left_out,
             ..self.counted
-        };
-        (counted, self.until)
+        }
     }
 
     /// Returns everything counted and not written.
     pub fn into_batch(mut self) -> Batch {
         self.batch.add_up();
         self.batch
+    }
+}
+
+impl Learning {
+    /// Returns the marks in logs whose first line has this hash, each with the number of its log.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn log_marks(&self, beginning: &[u8; 32]) -> Result<Vec<(LogMark, i64)>, StoreError> {
+        (self.quarantine.store).read(|ledger| ledger.log_marks(beginning))
+    }
+
+    /// Returns up to when a log without a mark was counted, whose first line has this hash: only
+    /// what an earlier version has read.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn log_read_until(&self, beginning: &[u8; 32]) -> Result<Option<Timestamp>, StoreError> {
+        (self.quarantine.store).read(|ledger| ledger.log_read_until(beginning))
+    }
+
+    /// Notes that a log was counted up to `mark`, of which `mails` were new; `before` is what was
+    /// known of it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn log_was_read(
+        &self,
+        before: &Known,
+        mark: &LogMark,
+        mails: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        (self.quarantine.store).write(Durability::Written, |ledger| {
+            ledger.add_log_mark(mark, before.log, mails, now)?;
+            if before.until.is_some() {
+                ledger.forget_log_read_until(&mark.beginning)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns since when mail is counted as it passes; `None` when it is not.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn counts_mail_since(&self) -> Result<Option<Timestamp>, StoreError> {
+        if !self.settings.from_mail {
+            return Ok(None);
+        }
+        self.quarantine.store.read(|ledger| {
+            let first = ledger.first_day_total()?.map(Day::begin);
+            Ok(first.max(first.and(ledger.learning_began()?)))
+        })
     }
 }
 
