@@ -267,6 +267,10 @@ fn minutes_and_seconds(text: &[u8]) -> Option<(i64, &[u8])> {
     };
     let minutes = two(&[*m1, *m2])?;
     let seconds = two(&[*s1, *s2])?;
+    // 60 is a leap second.
+    if minutes > 59 || seconds > 60 {
+        return None;
+    }
     Some((minutes * 60 + seconds, fraction(rest)))
 }
 
@@ -383,6 +387,12 @@ mod tests {
     }
 
     #[test]
+    fn a_leap_second_is_a_time() {
+        let read = read(&mut clock("UTC"), "Dec 31 23:59:60 mx");
+        assert_eq!(read.unwrap().0, "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
     fn what_is_no_time_is_none() {
         for line in [
             "",
@@ -399,6 +409,12 @@ mod tests {
             "<22>1 2026-11-25T30:00:00.1+01:00 mx",
             "Wed 2026-11-25 30:00:00 CET mx",
             "Nov 25 2026 24:00:00 mx",
+            "Nov 25 10:99:99 mx",
+            "Nov 25 10:60:00 mx",
+            "Nov 25 10:00:61 mx",
+            "2026-11-25T10:60:00Z mx",
+            "<22>1 2026-11-25T10:00:61Z mx",
+            "Nov 25 2026 10:99:00 mx",
             "<22",
             "<>",
             "<22>1 ",
