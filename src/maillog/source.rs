@@ -25,6 +25,8 @@ const XZ_MEMORY_KIB: u32 = 128 * 1024;
 /// How far into a file its first time is looked for.
 const PEEK: u64 = 256 * 1024;
 const BUFFER: usize = 128 * 1024;
+/// The longest magic number, that of xz.
+const MAGIC: u64 = 6;
 
 /// How a log is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -74,10 +76,12 @@ impl fmt::Display for Compression {
 ///
 /// # Errors
 /// When the first bytes cannot be read, or the header behind them is damaged.
-pub fn decompress<'r>(input: impl Read + 'r) -> io::Result<(Box<dyn Read + 'r>, Compression)> {
-    let mut input = BufReader::with_capacity(BUFFER, input);
-    // A pipe may give less than the magic number at once; a log line is longer.
-    let compression = Compression::of(input.fill_buf()?);
+pub fn decompress<'r>(mut input: impl Read + 'r) -> io::Result<(Box<dyn Read + 'r>, Compression)> {
+    // A pipe may give less than the magic number at once.
+    let mut beginning = Vec::new();
+    input.by_ref().take(MAGIC).read_to_end(&mut beginning)?;
+    let compression = Compression::of(&beginning);
+    let input = BufReader::with_capacity(BUFFER, Cursor::new(beginning).chain(input));
     let text: Box<dyn Read> = match compression {
         Compression::None => Box::new(input),
         Compression::Gzip => Box::new(Parts::<GzDecoder<_>>::begin(input)?),
@@ -410,6 +414,36 @@ mod tests {
             let mut read = String::new();
             text.read_to_string(&mut read).unwrap();
             assert_eq!((compression, read), (expected, TEXT.repeat(2)));
+        }
+    }
+
+    /// Gives one byte at a time, as a slow pipe may.
+    struct Slowly<'a>(&'a [u8]);
+
+    impl Read for Slowly<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(1);
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn a_compression_is_known_however_slowly_its_first_bytes_arrive() {
+        for program in ["gzip", "xz", "zstd", "bzip2"] {
+            let Some(packed) = compress(program, TEXT) else {
+                continue;
+            };
+            let (mut text, _) = decompress(Slowly(&packed)).unwrap();
+            let mut read = String::new();
+            text.read_to_string(&mut read).unwrap();
+            assert_eq!(read, TEXT, "{program}");
+        }
+        // Shorter than a magic number, and nothing at all.
+        for short in ["x\n", ""] {
+            let (mut text, compression) = decompress(Slowly(short.as_bytes())).unwrap();
+            let mut read = String::new();
+            text.read_to_string(&mut read).unwrap();
+            assert_eq!((compression, read.as_str()), (Compression::None, short));
         }
     }
 
