@@ -24,18 +24,16 @@ impl<'l> Line<'l> {
             rest,
             rfc5424,
         } = clock.read(text)?;
-        let (host, rest) = cut(rest, b' ')?;
+        let (host, behind) = cut(rest, b' ')?;
+        // `postfix/smtpd[123]:` is no host: there is none, as BusyBox writes it with `-S`.
+        let (host, behind) = match host.last() {
+            Some(b':') if !rfc5424 => (&b""[..], rest),
+            _ => (host, behind),
+        };
         let (tag, process, body) = if rfc5424 {
-            structured(rest)?
+            structured(behind)?
         } else {
-            let colon = memchr::memchr(b':', rest)?;
-            let (tag, body) = rest.split_at_checked(colon)?;
-            // `postfix/smtpd[123]`; a tag holds no space.
-            let (tag, process) = memchr::memchr2(b'[', b' ', tag)
-                .and_then(|end| Some((tag.get(..end)?, tag.get(end + 1..)?)))
-                .unwrap_or((tag, b""));
-            let body = body.get(1..)?;
-            (tag, process, body.strip_prefix(b" ").unwrap_or(body))
+            tagged(behind)?
         };
         Some(Line {
             time,
@@ -45,6 +43,36 @@ impl<'l> Line<'l> {
             body,
         })
     }
+}
+
+/// Returns program, process id and message of `postfix/smtpd[123]: …`, also behind the facility
+/// and level that BusyBox writes (`mail.info postfix/smtpd[123]: …`).
+#[inline]
+fn tagged(rest: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let colon = memchr::memchr(b':', rest)?;
+    let (tag, body) = rest.split_at_checked(colon)?;
+    let body = body.get(1..)?;
+    let body = body.strip_prefix(b" ").unwrap_or(body);
+    // A tag holds no space.
+    let Some(end) = memchr::memchr2(b'[', b' ', tag) else {
+        return Some((tag, b"", body));
+    };
+    let (word, behind) = (tag.get(..end)?, tag.get(end + 1..)?);
+    if tag.get(end) == Some(&b' ') && is_priority(word) {
+        let (tag, process) = cut(behind, b'[').unwrap_or((behind, b""));
+        return Some((tag, process, body));
+    }
+    Some((word, behind, body))
+}
+
+/// Returns whether `word` is a facility and a level by the names of syslog(3): `mail.info`.
+#[cold]
+fn is_priority(word: &[u8]) -> bool {
+    const LEVELS: [&[u8]; 8] = [
+        b"emerg", b"alert", b"crit", b"err", b"warn", b"notice", b"info", b"debug",
+    ];
+    let level = cut(word, b'.').map(|(_, level)| level);
+    level.is_some_and(|level| LEVELS.contains(&level) || matches!(level, b"error" | b"warning"))
 }
 
 /// Returns program, process id and message of the rest of an RFC 5424 line behind the host:
@@ -113,10 +141,33 @@ mod tests {
             "Nov 25 00:37:51 mx1 postfix/smtpd[123]: connect from a[::1]",
             "Nov 25 00:37:51 mx1 postfix/smtpd: connect from a[::1]",
             "2026-11-25T00:37:51Z mx1 postfix/smtpd[123]: connect from a[::1]",
+            "Nov 25 00:37:51 mx1 mail.info postfix/smtpd[123]: connect from a[::1]",
+            "Nov 25 00:37:51 mx1 mail.warning postfix/smtpd: connect from a[::1]",
             "<22>1 2026-11-25T00:37:51Z mx1 postfix/smtpd 123 - - connect from a[::1]",
             "<22>1 2026-11-25T00:37:51Z mx1 postfix/smtpd 123 id [a b=\"] \\\"\"][c] \u{feff}connect from a[::1]",
         ] {
             assert_eq!(parts(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_host_has_its_program_and_message() {
+        for (program, expected) in [
+            ("postfix/smtpd[123]: x", ("", "postfix/smtpd", "x")),
+            ("postfix/smtpd: x: y", ("", "postfix/smtpd", "x: y")),
+            ("kernel: [1.0] x: y", ("", "kernel", "[1.0] x: y")),
+            ("postfix/smtpd[123]: ", ("", "postfix/smtpd", "")),
+            // Something else than a priority stays what it was.
+            ("mx sudo pam[1]: x", ("mx", "sudo", "x")),
+            ("mx a.b postfix/smtpd[1]: x", ("mx", "a.b", "x")),
+        ] {
+            let (host, tag, body) = expected;
+            let expected = Some((host.to_owned(), tag.to_owned(), body.to_owned()));
+            assert_eq!(
+                parts(&format!("Nov 25 00:37:51 {program}")),
+                expected,
+                "{program}"
+            );
         }
     }
 

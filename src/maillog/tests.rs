@@ -267,3 +267,13 @@ fn without_a_line_before_a_line_dated_in_the_future_is_of_now() {
     assert_eq!(times, [now.as_second()]);
     assert_eq!((log.tally().first, log.tally().later_lines), (None, 1));
 }
+
+#[test]
+fn lines_of_busybox_and_lines_without_a_host_are_read() {
+    let (whole, _) = told(POSTFIX.as_bytes());
+    for layout in [" mx mail.info postfix/", " postfix/", " mail.info postfix/"] {
+        let (lines, tally) = told(POSTFIX.replace(" mx postfix/", layout).as_bytes());
+        assert_eq!(lines, whole, "{layout}");
+        assert_eq!((tally.mail_lines, tally.other_lines), (9, 0), "{layout}");
+    }
+}
