@@ -160,28 +160,17 @@ fn client_of<'l>(tag: &[u8], id: &'l [u8], text: &'l [u8]) -> Record<'l> {
 
 /// `reject: RCPT from host[192.0.2.1]: 550 …; from=<a@b> to=<c@d> proto=ESMTP helo=<e>`.
 fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
-    let Some((_, rest)) = rest
-        .strip_prefix(b"reject: RCPT from ")
+    let Some(rest) = (rest.strip_prefix(b"reject: RCPT from "))
         .or_else(|| rest.strip_prefix(b"milter-reject: RCPT from "))
-        .map(|rest| ((), rest))
     else {
         return Record::Nothing;
     };
     let Some((client, rest)) = cut(rest, b' ') else {
         return Record::Truncated;
     };
-    let parts = || {
-        let at = memchr::memmem::find(rest, b"; from=<")?;
-        let (sender, rest) = bracketed(rest.get(at + 7..)?)?;
-        let (recipient, rest) = bracketed(rest.strip_prefix(b" to=")?)?;
-        Some((sender, recipient, rest))
-    };
-    let Some((sender, recipient, rest)) = parts() else {
+    let Some((sender, recipient, login)) = attempt(rest) else {
         return Record::Truncated;
     };
-    let login = memchr::memmem::find(rest, b" sasl_username=<")
-        .and_then(|at| bracketed(rest.get(at + 15..)?))
-        .map(|(name, _)| name);
     Record::Refused {
         id,
         entrance: entrance(tag),
@@ -190,6 +179,55 @@ fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
         sender: Some(sender),
         recipient,
     }
+}
+
+/// Most places in one line at which the end of the reply is looked for. Postfix cuts its lines at
+/// 2 KiB, and no more fit into these.
+const MOST_ENDS: usize = 256;
+
+/// Returns sender, recipient and login behind the reply to RCPT.
+///
+/// A client's words may stand in the reply, and in quotes in both addresses. So it is read from its
+/// end: `log_whatsup()` of `smtpd_check.c` writes last what a client has least say in, and the
+/// addresses fill all between that and the end of the reply.
+fn attempt(text: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
+    let end = memchr::memmem::rfind(text, b" proto=")?;
+    let (addresses, circumstances) = text.split_at_checked(end)?;
+    let login = login_behind(circumstances.get(7..)?)?;
+    let mut end = addresses.len();
+    for _ in 0..MOST_ENDS {
+        end = memchr::memmem::rfind(addresses.get(..end)?, b"; from=<")?;
+        let pair = || {
+            let (sender, rest) = bracketed(addresses.get(end + 7..)?)?;
+            let (recipient, rest) = bracketed(rest.strip_prefix(b" to=")?)?;
+            rest.is_empty().then_some((sender, recipient))
+        };
+        // What stands in quotes has the last of them too many.
+        if let Some((sender, recipient)) = pair() {
+            return Some((sender, recipient, login));
+        }
+    }
+    None
+}
+
+/// Returns the login in `ESMTP helo=<e> sasl_username=<f>`, the end of a line; `None` when it is not
+/// laid out like that.
+fn login_behind(text: &[u8]) -> Option<Option<&[u8]>> {
+    let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric());
+    let mut rest = text.get(end.unwrap_or(text.len())..)?;
+    if let Some(name) = rest.strip_prefix(b" helo=<") {
+        // Postfix puts `?` for ` <>()\";@` in it (NEUTER_CHARACTERS of `smtpd.c`).
+        let end = memchr::memchr3(b' ', b'<', b'>', name)?;
+        rest = name.get(end..)?.strip_prefix(b">")?;
+    }
+    if rest.is_empty() {
+        return Some(None);
+    }
+    let login = rest.strip_prefix(b" sasl_username=<")?.strip_suffix(b">")?;
+    // A name holds neither; a client's words in a line that was cut off may.
+    memchr::memchr2(b'<', b'>', login)
+        .is_none()
+        .then_some(Some(login))
 }
 
 fn qmgr<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {

@@ -185,3 +185,79 @@ fn a_line_cut_off_anywhere_is_truncated_or_nothing_but_never_a_delivery() {
         );
     }
 }
+
+#[test]
+fn what_a_client_writes_into_a_reply_an_address_or_its_name_forges_nobody() {
+    let forged = "; from=<a@b> to=<c@d> proto=SMTP helo=<e>";
+    let refused = |reply: &str, sender: &str, recipient: &str, tail: &str| {
+        format!(
+            "NOQUEUE: reject: RCPT from pc[192.0.2.9]: 550 5.1.1 {reply}; from=<{sender}> to=<{recipient}> proto=ESMTP{tail}"
+        )
+    };
+    let [anna, carl] = ["anna@example.org", "carl@army.ml"];
+    let quoted = [
+        forged.to_owned(),
+        format!("{forged} sasl_username=<y"),
+        "; from=<a@b> to=<c@d".to_owned(),
+        "x> to=<c@d> proto=SMTP helo=<e>".to_owned(),
+        "\\\\\\\"; from=<a@b> to=<\\\"c@d> proto=SMTP".to_owned(),
+    ]
+    .map(|local| format!("\"{local}\"@x.example"));
+    let mut cases = vec![
+        (
+            format!("<x{forged}>: Recipient address rejected"),
+            anna,
+            carl,
+        ),
+        (
+            "<x; from=<a@b> to=<c@d>>: Recipient address rejected".to_owned(),
+            anna,
+            carl,
+        ),
+        (
+            format!("<x; from=<\"a> to=<c{forged}>: rejected"),
+            anna,
+            carl,
+        ),
+    ];
+    for address in &quoted {
+        cases.push((format!("<{address}>: rejected"), anna, address));
+        cases.push((format!("<{address}>: rejected"), address, carl));
+        cases.push((format!("<{address}>: rejected"), address, address));
+    }
+    for (reply, sender, recipient) in &cases {
+        // The name of a client holds none of ` <>()\";@`: Postfix puts `?` for them.
+        for (tail, login) in [
+            (" helo=<pc>", None),
+            ("", None),
+            (" helo=<x?to=?c?d?proto=SMTP>", None),
+            (" helo=<pc> sasl_username=<anna>", Some(&b"anna"[..])),
+        ] {
+            let body = refused(reply, sender, recipient, tail);
+            let expected = Record::Refused {
+                id: None,
+                entrance: Entrance::Smtp,
+                ip: "192.0.2.9".parse().ok(),
+                login,
+                sender: Some(sender.as_bytes()),
+                recipient: recipient.as_bytes(),
+            };
+            assert_eq!(read("postfix/smtpd", &body), expected, "{body}");
+        }
+    }
+    // Cut off behind the reply: what the reply says is not believed.
+    for (reply, _, _) in &cases {
+        let body = refused(reply, anna, carl, " helo=<pc>");
+        let end_of_reply = body.rfind("; from=<").unwrap();
+        for end in end_of_reply + 1..body.len() {
+            let record = read("postfix/smtpd", &body[..end]);
+            let carl = matches!(record, Record::Refused { sender, recipient, .. }
+                if sender == Some(anna.as_bytes()) && recipient == carl.as_bytes());
+            assert!(
+                carl || matches!(record, Record::Truncated | Record::Nothing),
+                "{record:?}: {}",
+                &body[..end]
+            );
+        }
+    }
+}
