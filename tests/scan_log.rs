@@ -269,7 +269,7 @@ fn bad_input_is_counted_and_never_hides_what_is_around_it() {
             &read["truncated_lines"],
             &read["without_sender"]
         ],
-        [1, 1, 1, 1]
+        [1, 1, 2, 1]
     );
     assert_eq!(leaked(&report), BTreeMap::from([("army.ml".to_owned(), 3)]));
     let errors: Vec<&str> = (report["logs"].as_array().unwrap().iter())

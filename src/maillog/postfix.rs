@@ -62,30 +62,50 @@ pub(crate) fn program(tag: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Returns what a line of `daemon` says. `tag` is the whole program name.
 #[inline]
 pub(crate) fn parse<'l>(tag: &[u8], daemon: &[u8], body: &'l [u8]) -> Record<'l> {
+    let without_id = || unless_cut(is_cut_id(body));
     match daemon {
         b"smtpd" | b"qmqpd" => smtpd(tag, body),
         b"qmgr" | b"oqmgr" | b"nqmgr" => {
-            with_id(body).map_or(Record::Nothing, |(id, rest)| qmgr(id, rest))
+            with_id(body).map_or_else(without_id, |(id, rest)| qmgr(id, rest))
         }
-        b"cleanup" => with_id(body).map_or(Record::Nothing, |(id, rest)| cleanup(id, rest)),
-        b"pickup" => with_id(body).map_or(Record::Nothing, |(id, rest)| {
-            if rest.starts_with(b"uid=") {
-                Record::Client {
-                    id,
-                    entrance: Entrance::Local,
-                    peer: None,
-                    ip: None,
-                    login: None,
-                }
-            } else {
-                Record::Nothing
-            }
-        }),
+        b"cleanup" => with_id(body).map_or_else(without_id, |(id, rest)| cleanup(id, rest)),
+        b"pickup" => with_id(body).map_or_else(without_id, |(id, rest)| pickup(id, rest)),
         b"smtp" | b"lmtp" | b"local" | b"virtual" | b"pipe" | b"error" | b"discard" | b"relay"
         | b"retry" | b"defer" => {
-            with_id(body).map_or(Record::Nothing, |(id, rest)| agent(daemon, id, rest))
+            with_id(body).map_or_else(without_id, |(id, rest)| agent(daemon, id, rest))
         }
         _ => Record::Nothing,
+    }
+}
+
+/// Returns what a line says that is none of those a report needs, or was cut off before that shows.
+fn unless_cut<'l>(is_cut: bool) -> Record<'l> {
+    if is_cut {
+        Record::Truncated
+    } else {
+        Record::Nothing
+    }
+}
+
+/// Returns whether `text` ends within one of these beginnings.
+fn is_cut<const N: usize>(text: &[u8], beginnings: [&[u8]; N]) -> bool {
+    beginnings
+        .iter()
+        .any(|beginning| beginning.starts_with(text))
+}
+
+/// Returns whether `body` ends within its queue id, or right behind it.
+#[inline]
+fn is_cut_id(body: &[u8]) -> bool {
+    let id = body.strip_suffix(b":").unwrap_or(body);
+    id.len() < 33 && id.iter().all(|byte| is_of_id(*byte))
+}
+
+fn is_of_id(byte: u8) -> bool {
+    match byte {
+        b'0'..=b'9' | b'A' | b'E' => true,
+        b'I' | b'O' | b'U' | b'a' | b'e' | b'i' | b'o' | b'u' => false,
+        _ => byte.is_ascii_alphabetic(),
     }
 }
 
@@ -133,7 +153,7 @@ fn smtpd<'l>(tag: &[u8], body: &'l [u8]) -> Record<'l> {
     }
     match body.strip_prefix(b"NOQUEUE: ") {
         Some(rest) => refused(tag, None, rest),
-        None => Record::Nothing,
+        None => unless_cut(is_cut_id(body) || is_cut(body, [b"NOQUEUE: "])),
     }
 }
 
@@ -163,7 +183,12 @@ fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
     let Some(rest) = (rest.strip_prefix(b"reject: RCPT from "))
         .or_else(|| rest.strip_prefix(b"milter-reject: RCPT from "))
     else {
-        return Record::Nothing;
+        let needed: [&[u8]; 3] = [
+            b"client=",
+            b"reject: RCPT from ",
+            b"milter-reject: RCPT from ",
+        ];
+        return unless_cut(is_cut(rest, needed));
     };
     let Some((client, rest)) = cut(rest, b' ') else {
         return Record::Truncated;
@@ -235,7 +260,7 @@ fn qmgr<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
         return Record::Removed { id };
     }
     let Some(rest) = rest.strip_prefix(b"from=") else {
-        return Record::Nothing;
+        return unless_cut(is_cut(rest, [b"from=", b"removed"]));
     };
     let Some((sender, rest)) = bracketed(rest) else {
         return Record::Truncated;
@@ -256,14 +281,27 @@ fn qmgr<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
 fn cleanup<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
     match rest.strip_prefix(b"message-id=") {
         Some(message_id) => Record::MessageId { id, message_id },
-        None => Record::Nothing,
+        None => unless_cut(is_cut(rest, [b"message-id="])),
+    }
+}
+
+fn pickup<'l>(id: &'l [u8], rest: &[u8]) -> Record<'l> {
+    if !rest.starts_with(b"uid=") {
+        return unless_cut(is_cut(rest, [b"uid="]));
+    }
+    Record::Client {
+        id,
+        entrance: Entrance::Local,
+        peer: None,
+        ip: None,
+        login: None,
     }
 }
 
 /// `to=<a@b>, orig_to=<c@d>, relay=…, delay=…, delays=…, dsn=2.0.0, status=sent (…)`.
 fn agent<'l>(daemon: &[u8], id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
     let Some(rest) = rest.strip_prefix(b"to=") else {
-        return Record::Nothing;
+        return unless_cut(is_cut(rest, [b"to="]));
     };
     delivery(daemon, id, rest).unwrap_or(Record::Truncated)
 }

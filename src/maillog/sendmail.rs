@@ -14,7 +14,11 @@ pub(crate) fn is_program(tag: &[u8]) -> bool {
 /// Returns what a line says.
 pub(crate) fn parse(body: &[u8]) -> Record<'_> {
     let Some((id, rest)) = with_id(body) else {
-        return login(body).unwrap_or(Record::Nothing);
+        return login(body).unwrap_or(if is_cut(body) {
+            Record::Truncated
+        } else {
+            Record::Nothing
+        });
     };
     let record = if let Some(rest) = rest.strip_prefix(b"from=") {
         from(id, rest)
@@ -26,10 +30,31 @@ pub(crate) fn parse(body: &[u8]) -> Record<'_> {
         milter(id, rest)
     } else if let Some(rest) = rest.strip_prefix(b"ruleset=check_rcpt, arg1=") {
         ruleset(id, rest)
+    } else if NEEDED.iter().any(|field| field.starts_with(rest)) {
+        None
     } else {
         Some(notice(rest).unwrap_or(Record::Nothing))
     };
     record.unwrap_or(Record::Truncated)
+}
+
+/// How the lines begin, behind the queue id, that a report needs.
+const NEEDED: [&[u8]; 5] = [
+    b"from=",
+    b"to=",
+    LOGIN,
+    b"Milter: to=",
+    b"ruleset=check_rcpt, arg1=",
+];
+/// How a line about a login begins.
+const LOGIN: &[u8] = b"AUTH=server, ";
+
+/// Returns whether a line without a queue id ends within it, right behind it, or within a login.
+fn is_cut(body: &[u8]) -> bool {
+    let id = body.strip_suffix(b":").unwrap_or(body);
+    id.len() < 33 && id.iter().all(u8::is_ascii_alphanumeric)
+        || LOGIN.starts_with(body)
+        || body.starts_with(LOGIN)
 }
 
 /// Splits `4APDc7lq012345: rest`: eight characters of time and a process id of five or more
@@ -214,7 +239,7 @@ pub(crate) fn number(text: &[u8]) -> Option<u32> {
 /// `AUTH=server, relay=pc [192.0.2.9], authid=anna, mech=PLAIN, bits=0`, as 8.17 writes it: before
 /// the first message there is no queue id.
 fn login(body: &[u8]) -> Option<Record<'_>> {
-    let rest = body.strip_prefix(b"AUTH=server, ")?;
+    let rest = body.strip_prefix(LOGIN)?;
     Some(Record::Login {
         ip: field(rest, b"relay=").and_then(ip),
         login: field(rest, b"authid=")?,
@@ -423,11 +448,21 @@ mod tests {
         for body in [
             "NOQUEUE: connect from x",
             "starting daemon (8.17.1)",
-            "",
-            "4APDc7lq012345",
-            "4APDc7lq012345: ",
+            "4APDc7lq012345: NOQUEUE",
         ] {
             assert_eq!(read(body), Record::Nothing, "{body}");
+        }
+        for body in [
+            "",
+            "4APD",
+            "4APDc7lq012345",
+            "4APDc7lq012345:",
+            "4APDc7lq012345: ",
+            "4APDc7lq012345: t",
+            "AUTH=server",
+            "AUTH=server, relay=pc [192.0.2.9], auth",
+        ] {
+            assert_eq!(read(body), Record::Truncated, "{body}");
         }
         assert_eq!(read("4APDc7lq012345: to=<a@b.exa"), Record::Truncated);
         assert_eq!(

@@ -188,7 +188,7 @@ Nov 25 10:00:00 mx postfix/smtp[4]: ABCDE1: to=<carl@army.ml>, relay=mx.ml[192.0
             mail_lines: 3,
             other_lines: 1,
             unreadable_lines: 1,
-            truncated_lines: 1,
+            truncated_lines: 2,
             overlong_lines: 1,
             deliveries: 1,
             without_sender: 1,
@@ -275,5 +275,43 @@ fn lines_of_busybox_and_lines_without_a_host_are_read() {
         let (lines, tally) = told(POSTFIX.replace(" mx postfix/", layout).as_bytes());
         assert_eq!(lines, whole, "{layout}");
         assert_eq!((tally.mail_lines, tally.other_lines), (9, 0), "{layout}");
+    }
+}
+
+#[test]
+fn a_line_cut_anywhere_behind_its_program_is_told_or_counted() {
+    let lines = POSTFIX.lines().chain([
+        "Nov 25 10:00:00 mx postfix/pickup[1]: ABCDE1: uid=0 from=<root>",
+        "Nov 25 10:00:00 mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from pc[192.0.2.9]: 550 5.7.1 <carl@army.ml>: no; from=<anna@example.org> to=<carl@army.ml> proto=ESMTP helo=<pc>",
+        "Nov 25 10:00:00 mx postfix/smtpd[1]: ABCDE1: milter-reject: RCPT from pc[192.0.2.9]: 550 5.7.1 <carl@army.ml>: no; from=<anna@example.org> to=<carl@army.ml> proto=ESMTP helo=<pc>",
+        "Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: to=<carl@army.ml>, delay=00:00:01, xdelay=00:00:01, mailer=esmtp, pri=120090, relay=mx.ml. [192.0.2.7], dsn=2.0.0, stat=Sent (ok)",
+        "Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: Milter: to=<carl@army.ml>, reject=550 5.7.1 no",
+        "Nov 25 10:00:01 mx sm-mta[3]: 4APA00bb000002: from=<anna@example.org>, size=0, class=0, nrcpts=0, proto=ESMTP, daemon=MTA, relay=pc [192.0.2.9]",
+    ]);
+    for line in lines.filter(|line| !line.contains("connect from")) {
+        let body = line.find("]: ").unwrap() + 3;
+        let needed = [
+            "to=<",
+            "from=<",
+            "client=",
+            "message-id=",
+            "uid=",
+            "removed",
+        ];
+        let end = (needed.iter().filter_map(|field| line.find(field)).min()).unwrap();
+        for end in body..=end {
+            let (lines, tally) = told(&line.as_bytes()[..end]);
+            assert_eq!(
+                (lines.len(), tally.truncated_lines),
+                (0, 1),
+                "{}",
+                &line[..end]
+            );
+        }
+    }
+    // Nothing of these is needed.
+    for body in ["connect from pc[192.0.2.9]", "warning: x", "statistics: x"] {
+        let line = format!("Nov 25 10:00:00 mx postfix/smtpd[1]: {body}");
+        assert_eq!(told(line.as_bytes()).1.truncated_lines, 0, "{body}");
     }
 }
