@@ -25,7 +25,7 @@ use jiff::tz::TimeZone;
 use line::Line;
 use login::Logins;
 use queue::{Entry, Queue, Slot};
-use record::Record;
+use record::{Client, Record};
 use timestamp::Clock;
 
 pub use record::{Destination, Entrance, Outcome};
@@ -309,25 +309,27 @@ impl MailLog {
         match record {
             Record::Nothing => {}
             Record::Truncated => self.tally.truncated_lines += 1,
-            Record::Client {
-                id,
-                entrance,
-                peer,
-                ip,
-                login,
-            } => {
+            Record::Begun { id, client } => {
                 let slot = self.slot(line, instance, id);
-                if let Some(entry) = self.queue.entry(slot) {
-                    entry.entrance = entrance;
-                    entry.peer = peer;
-                    entry.ip = ip;
-                    if let Some(login) = login {
-                        entry.set_login(login);
-                    }
+                if self.queue.entry(slot).is_some_and(|entry| entry.is_begun()) {
+                    self.queue.begin_again(slot);
                 }
+                self.set_client(slot, client);
+            }
+            // Sendmail's queue ids hold the time and the process: none comes again in sixty years.
+            Record::Client { id, client } => {
+                let slot = self.slot(line, instance, id);
+                self.set_client(slot, client);
             }
             Record::MessageId { id, message_id } => {
                 let slot = self.slot(line, instance, id);
+                if self
+                    .queue
+                    .entry(slot)
+                    .is_some_and(|entry| entry.is_queued())
+                {
+                    self.queue.begin_again(slot);
+                }
                 self.queue.set_message_id(slot, message_id);
             }
             Record::From {
@@ -455,6 +457,16 @@ impl MailLog {
     fn slot(&mut self, line: &Line<'_>, instance: &[u8], id: &[u8]) -> Slot {
         let key = self.queue.key(line.host, instance, id);
         self.queue.find_or_add(key, id, line.time)
+    }
+
+    fn set_client(&mut self, slot: Slot, client: Client<'_>) {
+        if let Some(entry) = self.queue.entry(slot) {
+            entry.entrance = client.entrance;
+            (entry.peer, entry.ip) = (client.peer, client.ip);
+            if let Some(login) = client.login {
+                entry.set_login(login);
+            }
+        }
     }
 
     fn refuse(

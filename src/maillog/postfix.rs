@@ -1,8 +1,8 @@
 //! What Postfix writes. Formats: the sources of Postfix 3.7 (`log_adhoc.c`, `qmgr_active.c`,
-//! `smtpd.c`, `smtpd_check.c`, `cleanup_message.c`, `pickup.c`); they have not changed since 2.3.
+//! `smtpd.c`, `smtpd_check.c`, `cleanup_message.c`, `pickup.c`, `postsuper.c`); they have not changed since 2.3.
 
 use super::line::cut;
-use super::record::{Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
+use super::record::{Client, Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
 
 /// Returns the instance (`postfix`, `postfix-out`) and the daemon (`smtpd`) of a program name, or
 /// `None` when it is none of Postfix.
@@ -68,6 +68,11 @@ pub(crate) fn parse<'l>(tag: &[u8], daemon: &[u8], body: &'l [u8]) -> Record<'l>
         b"qmgr" | b"oqmgr" | b"nqmgr" => {
             with_id(body).map_or_else(without_id, |(id, rest)| qmgr(id, rest))
         }
+        // What the operator deletes.
+        b"postsuper" => match with_id(body) {
+            Some((id, b"removed")) => Record::Removed { id },
+            _ => Record::Nothing,
+        },
         b"cleanup" => with_id(body).map_or_else(without_id, |(id, rest)| cleanup(id, rest)),
         b"pickup" => with_id(body).map_or_else(without_id, |(id, rest)| pickup(id, rest)),
         b"smtp" | b"lmtp" | b"local" | b"virtual" | b"pipe" | b"error" | b"discard" | b"relay"
@@ -169,13 +174,13 @@ fn client_of<'l>(tag: &[u8], id: &'l [u8], text: &'l [u8]) -> Record<'l> {
         }
         rest = next;
     }
-    Record::Client {
-        id,
+    let client = Client {
         entrance: entrance(tag),
         peer: ip(client),
         ip: ip(original.unwrap_or(client)),
         login,
-    }
+    };
+    Record::Begun { id, client }
 }
 
 /// `reject: RCPT from host[192.0.2.1]: 550 …; from=<a@b> to=<c@d> proto=ESMTP helo=<e>`.
@@ -289,13 +294,13 @@ fn pickup<'l>(id: &'l [u8], rest: &[u8]) -> Record<'l> {
     if !rest.starts_with(b"uid=") {
         return unless_cut(is_cut(rest, [b"uid="]));
     }
-    Record::Client {
-        id,
+    let client = Client {
         entrance: Entrance::Local,
         peer: None,
         ip: None,
         login: None,
-    }
+    };
+    Record::Begun { id, client }
 }
 
 /// `to=<a@b>, orig_to=<c@d>, relay=…, delay=…, delays=…, dsn=2.0.0, status=sent (…)`.

@@ -90,9 +90,21 @@ impl Entry {
         first(&mut self.originals, original, true)
     }
 
+    /// Returns whether Postfix has told who brought it, or what became of it.
+    ///
+    /// A line that two daemons wrote at the same moment may come before that of the client.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.entrance != Entrance::Unknown || self.told
+    }
+
+    /// Returns whether Postfix has told its Message-ID and, behind that, its sender: the first is
+    /// told as the message comes in, the second when it is in the queue.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.message_id.is_some() && self.sender.is_some()
+    }
+
+    /// Forgets all but the queue id.
     fn clear(&mut self) {
-        self.live = false;
-        self.id.clear();
         self.spare.extend(self.sender.take());
         self.spare.extend(self.login.take());
         self.refused = Vec::new();
@@ -298,7 +310,18 @@ impl Queue {
         }
     }
 
+    /// Begins another message with the same queue id: Postfix gives an id again when its file is
+    /// gone, whatever the log said of that.
+    pub(crate) fn begin_again(&mut self, slot: Slot) {
+        self.forget(slot);
+        self.messages += 1;
+        if let Some(entry) = self.entries.get_mut(slot.0 as usize) {
+            entry.number = self.messages;
+        }
+    }
+
     pub(crate) fn remove(&mut self, slot: Slot) {
+        self.forget(slot);
         let Some(entry) = self
             .entries
             .get_mut(slot.0 as usize)
@@ -306,19 +329,29 @@ impl Queue {
         else {
             return;
         };
-        let (hash, message_id) = (entry.hash, entry.message_id);
-        self.waiting -= entry.refused.len();
-        self.unheard += entry.refused.len() as u64;
-        entry.clear();
+        let hash = entry.hash;
+        entry.live = false;
+        entry.id.clear();
         if let Ok(found) = self.index.find_entry(hash, |other| *other == slot.0) {
             found.remove();
         }
+        self.free.push(slot.0);
+    }
+
+    /// Forgets what is known of the message behind a queue id.
+    fn forget(&mut self, slot: Slot) {
+        let Some(entry) = self.entries.get_mut(slot.0 as usize) else {
+            return;
+        };
+        let message_id = entry.message_id;
+        self.waiting -= entry.refused.len();
+        self.unheard += entry.refused.len() as u64;
+        entry.clear();
         if let Some(id) = message_id
             && self.by_message_id.get(&id) == Some(&slot.0)
         {
             self.by_message_id.remove(&id);
         }
-        self.free.push(slot.0);
     }
 
     /// Forgets what is done or too old, and when that is not enough, the older half.

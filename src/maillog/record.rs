@@ -49,19 +49,24 @@ pub enum Entrance {
     Local,
 }
 
+/// Who brought a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Client<'l> {
+    pub(crate) entrance: Entrance,
+    /// Who connected.
+    pub(crate) peer: Option<IpAddr>,
+    /// Who connected to the hop before, told by a content filter (XFORWARD); else `peer`.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) login: Option<&'l [u8]>,
+}
+
 /// What one line says about a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Record<'l> {
-    /// Who brought it.
-    Client {
-        id: &'l [u8],
-        entrance: Entrance,
-        /// Who connected.
-        peer: Option<IpAddr>,
-        /// Who connected to the hop before, told by a content filter (XFORWARD); else `peer`.
-        ip: Option<IpAddr>,
-        login: Option<&'l [u8]>,
-    },
+    /// Postfix begins a message: who brings it. Of each message there is one such line at most.
+    Begun { id: &'l [u8], client: Client<'l> },
+    /// Who brought a message of Sendmail, which may be under way.
+    Client { id: &'l [u8], client: Client<'l> },
     /// Its Message-ID.
     MessageId { id: &'l [u8], message_id: &'l [u8] },
     /// Its envelope sender, as Postfix's queue manager or Sendmail tells it.

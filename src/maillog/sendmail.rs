@@ -2,7 +2,7 @@
 //! `logdelivery` in `deliver.c`, `srvrsmtp.c`, `milter.c`).
 
 use super::line::cut;
-use super::record::{Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
+use super::record::{Client, Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
 
 /// Returns whether a program is Sendmail under one of its names: `sendmail`, `sm-mta`,
 /// `sm-msp-queue`.
@@ -248,13 +248,14 @@ fn login(body: &[u8]) -> Option<Record<'_>> {
 
 /// The same behind a queue id, from the second message of a connection on.
 fn authenticated<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
-    Record::Client {
-        id,
+    let peer = field(rest, b"relay=").and_then(ip);
+    let client = Client {
         entrance: Entrance::Smtp,
-        peer: field(rest, b"relay=").and_then(ip),
-        ip: field(rest, b"relay=").and_then(ip),
+        peer,
+        ip: peer,
         login: field(rest, b"authid="),
-    }
+    };
+    Record::Client { id, client }
 }
 
 /// `<a@b>, reject=550 5.7.1 …`.
@@ -407,10 +408,12 @@ mod tests {
             ),
             Record::Client {
                 id: ID,
-                entrance: Entrance::Smtp,
-                peer: "192.0.2.9".parse().ok(),
-                ip: "192.0.2.9".parse().ok(),
-                login: Some(b"anna"),
+                client: Client {
+                    entrance: Entrance::Smtp,
+                    peer: "192.0.2.9".parse().ok(),
+                    ip: "192.0.2.9".parse().ok(),
+                    login: Some(b"anna"),
+                },
             }
         );
         assert_eq!(

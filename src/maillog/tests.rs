@@ -315,3 +315,73 @@ fn a_line_cut_anywhere_behind_its_program_is_told_or_counted() {
         assert_eq!(told(line.as_bytes()).1.truncated_lines, 0, "{body}");
     }
 }
+
+/// The lines of one mail of Postfix up to its place in the queue.
+fn queued(id: &str, login: &str, sender: &str) -> String {
+    format!(
+        "Nov 25 10:00:00 mx postfix/smtpd[1]: {id}: client=pc[192.0.2.9]{login}\n\
+         Nov 25 10:00:00 mx postfix/cleanup[2]: {id}: message-id=<{sender}>\n\
+         Nov 25 10:00:00 mx postfix/qmgr[3]: {id}: from=<{sender}>, size=9, nrcpt=1 (queue active)\n"
+    )
+}
+
+fn delivered(id: &str, recipient: &str) -> String {
+    format!(
+        "Nov 25 10:00:01 mx postfix/smtp[4]: {id}: to=<{recipient}>, relay=mx.ml[192.0.2.7]:25, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (250 ok)\n"
+    )
+}
+
+#[test]
+fn a_queue_id_used_again_is_another_message() {
+    let anna = queued(
+        "ABCDE1",
+        ", sasl_method=PLAIN, sasl_username=anna",
+        "anna@example.org",
+    );
+    let anna = anna + &delivered("ABCDE1", "carl@army.ml");
+    let bob = queued("ABCDE1", "", "bob@example.org") + &delivered("ABCDE1", "carl@army.ml");
+    // The client is gone before the end of DATA: nothing but its first line.
+    let lost = "Nov 25 10:00:00 mx postfix/smtpd[1]: ABCDE1: client=pc[192.0.2.8], sasl_method=PLAIN, sasl_username=eve\n";
+    let local = "Nov 25 10:00:00 mx postfix/pickup[1]: ABCDE1: uid=0 from=<root>\n\
+                 Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<2>\n\
+                 Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<root@example.org>, size=9, nrcpt=1 (queue active)\n"
+        .to_owned()
+        + &delivered("ABCDE1", "carl@army.ml");
+    // A notice of non-delivery: no client brings it.
+    let notice = "Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<3@mx>\n\
+                  Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<>, size=9, nrcpt=1 (queue active)\n"
+        .to_owned()
+        + &delivered("ABCDE1", "anna@example.org");
+    let text = anna.clone() + &bob + lost + &bob + &anna + &local + &anna + &notice;
+    let mut log = MailLog::new(TimeZone::UTC, "2026-11-26T00:00:00Z".parse().unwrap());
+    let mut lines = Vec::new();
+    let mut messages = Vec::new();
+    log.read(text.as_bytes(), |delivery| {
+        assert!(delivery.first_of_message);
+        messages.push(delivery.message);
+        lines.push(show(delivery));
+    })
+    .unwrap();
+    let anna = "anna@example.org > carl@army.ml Sent Outside Smtp 192.0.2.9 login anna".to_owned();
+    let bob = "bob@example.org > carl@army.ml Sent Outside Smtp 192.0.2.9".to_owned();
+    let root = "root@example.org > carl@army.ml Sent Outside Local".to_owned();
+    let notice = " > anna@example.org Sent Outside Unknown".to_owned();
+    assert_eq!(
+        lines,
+        [&anna, &bob, &bob, &anna, &root, &anna, &notice].map(Clone::clone)
+    );
+    messages.dedup();
+    assert_eq!(messages.len(), 7, "{messages:?}");
+}
+
+#[test]
+fn what_the_operator_deletes_has_left_the_queue() {
+    let text = queued("ABCDE1", "", "anna@example.org")
+        + "Nov 25 10:00:01 mx postfix/postsuper[9]: ABCDE1: removed\n\
+           Nov 25 10:00:01 mx postfix/postsuper[9]: Deleted: 1 message\n"
+        + &delivered("ABCDE1", "carl@army.ml");
+    assert_eq!(
+        told(text.as_bytes()).0,
+        ["? > carl@army.ml Sent Outside Unknown"]
+    );
+}

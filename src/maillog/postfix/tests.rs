@@ -124,12 +124,14 @@ fn a_client_has_its_login_and_who_came_before_the_filter() {
             "postfix/submission/smtpd",
             "ABCDE: client=pc[192.0.2.9], sasl_method=PLAIN, sasl_username=anna@example.org"
         ),
-        Record::Client {
+        Record::Begun {
             id: b"ABCDE",
-            entrance: Entrance::Submission,
-            peer: "192.0.2.9".parse().ok(),
-            ip: "192.0.2.9".parse().ok(),
-            login: Some(b"anna@example.org"),
+            client: Client {
+                entrance: Entrance::Submission,
+                peer: "192.0.2.9".parse().ok(),
+                ip: "192.0.2.9".parse().ok(),
+                login: Some(b"anna@example.org"),
+            },
         }
     );
     assert_eq!(
@@ -137,12 +139,14 @@ fn a_client_has_its_login_and_who_came_before_the_filter() {
             "postfix/smtpd",
             "ABCDE: client=localhost[127.0.0.1], orig_queue_id=FEDCBA, orig_client=pc[192.0.2.9]"
         ),
-        Record::Client {
+        Record::Begun {
             id: b"ABCDE",
-            entrance: Entrance::Smtp,
-            peer: "127.0.0.1".parse().ok(),
-            ip: "192.0.2.9".parse().ok(),
-            login: None,
+            client: Client {
+                entrance: Entrance::Smtp,
+                peer: "127.0.0.1".parse().ok(),
+                ip: "192.0.2.9".parse().ok(),
+                login: None,
+            },
         }
     );
 }
