@@ -12,6 +12,7 @@ mod login;
 mod postfix;
 mod queue;
 mod record;
+mod refusal;
 mod sendmail;
 mod source;
 mod timestamp;
@@ -26,6 +27,7 @@ use line::Line;
 use login::Logins;
 use queue::{Entry, Queue, Slot};
 use record::{Client, Record};
+use refusal::{Attempt, Refusal, Refusals, Waiting};
 use timestamp::Clock;
 
 pub use record::{Destination, Entrance, Outcome};
@@ -72,10 +74,11 @@ pub struct Delivery<'l> {
     pub client: Option<IpAddr>,
     /// SASL login of whoever brought it in.
     pub login: Option<&'l [u8]>,
-    /// Whether no earlier line told of this recipient of this message.
+    /// Whether no earlier line told of this recipient of this message. One that was refused for
+    /// now (4xx) has been told of when it is tried again.
     pub first: bool,
-    /// Whether no earlier line told of this original recipient of this message; `true` without
-    /// one.
+    /// Whether no earlier line told of this original recipient of this message, likewise; `true`
+    /// without one.
     pub first_original: bool,
     /// Whether no earlier line told of a recipient of this message.
     pub first_of_message: bool,
@@ -138,6 +141,7 @@ pub struct MailLog {
     clock: Clock,
     queue: Queue,
     logins: Logins,
+    refusals: Refusals,
     tally: Tally,
     log: String,
     line: u64,
@@ -155,6 +159,7 @@ impl MailLog {
             now: now.as_second(),
             queue: Queue::new(),
             logins: Logins::default(),
+            refusals: Refusals::default(),
             tally: Tally::default(),
             log: String::new(),
             line: 0,
@@ -362,8 +367,8 @@ impl MailLog {
                     entry.set_login(login);
                 }
                 self.queue.inherit(slot);
-                for (time, recipient) in self.queue.waited(slot) {
-                    self.refuse(Some(slot), time, &Refusal::of(id, &recipient), sink);
+                for waited in self.queue.waited(slot) {
+                    self.refuse(Some(slot), waited.time, &waited.refusal(id), sink);
                 }
             }
             Record::Login { ip, login } => {
@@ -415,6 +420,7 @@ impl MailLog {
                 login,
                 sender,
                 recipient,
+                lasting,
             } => {
                 let refusal = Refusal {
                     id: id.unwrap_or_default(),
@@ -423,6 +429,7 @@ impl MailLog {
                     login,
                     sender,
                     recipient,
+                    lasting,
                 };
                 let slot = match (id, sender) {
                     // Sendmail tells the sender at the end of the transaction.
@@ -430,7 +437,9 @@ impl MailLog {
                         let slot = self.slot(line, instance, id);
                         let entry = self.queue.entry(slot);
                         if entry.is_some_and(|entry| entry.sender().is_none())
-                            && self.queue.wait(slot, line.time, recipient)
+                            && self
+                                .queue
+                                .wait(slot, Waiting::new(line.time, lasting, recipient))
                         {
                             return;
                         }
@@ -476,9 +485,20 @@ impl MailLog {
         refusal: &Refusal<'_>,
         sink: &mut impl FnMut(&Delivery<'_>),
     ) {
+        let recipient = self.queue.hash(refusal.recipient);
         let entry = slot.and_then(|slot| self.queue.entry(slot));
         let entry = entry.map(|entry| &*entry);
         let sender = refusal.sender.or(entry.and_then(Entry::sender));
+        let client = refusal.ip.or(entry.and_then(|entry| entry.ip));
+        let first = sender.is_none_or(|sender| {
+            let attempt = Attempt {
+                time,
+                recipient,
+                sender,
+                client,
+            };
+            self.refusals.refused(&attempt, refusal.lasting)
+        });
         self.tally.deliveries += 1;
         self.tally.without_sender += u64::from(sender.is_none());
         sink(&Delivery {
@@ -495,9 +515,9 @@ impl MailLog {
                 .map(|entry| entry.entrance)
                 .filter(|known| *known != Entrance::Unknown)
                 .unwrap_or(refusal.entrance),
-            client: refusal.ip.or(entry.and_then(|entry| entry.ip)),
+            client,
             login: refusal.login.or(entry.and_then(Entry::login)),
-            first: true,
+            first,
             first_original: true,
             first_of_message: false,
         });
@@ -527,8 +547,24 @@ impl MailLog {
             self.tally.inner_hops += 1;
             return;
         }
-        let first = entry.first_try(recipient, !is_final);
-        let first_original = original.is_none_or(|original| entry.first_original(original));
+        let mut first = entry.first_try(recipient, !is_final);
+        let mut first_original = original.is_none_or(|original| entry.first_original(original));
+        let is_first = match original {
+            Some(_) => first_original,
+            None => first,
+        };
+        // Refused for now before it was accepted, as it was given then.
+        if is_first
+            && let Some(sender) = entry.sender()
+            && self.refusals.end(&Attempt {
+                time,
+                recipient: original.unwrap_or(recipient),
+                sender,
+                client: entry.ip,
+            })
+        {
+            (first, first_original) = (false, false);
+        }
         let first_of_message = !std::mem::replace(&mut entry.told, true);
         self.tally.deliveries += 1;
         self.tally.without_sender += u64::from(entry.sender().is_none());
@@ -549,30 +585,6 @@ impl MailLog {
             first_original,
             first_of_message,
         });
-    }
-}
-
-/// What a line about a refused recipient told.
-struct Refusal<'l> {
-    id: &'l [u8],
-    entrance: Entrance,
-    ip: Option<IpAddr>,
-    login: Option<&'l [u8]>,
-    sender: Option<&'l [u8]>,
-    recipient: &'l [u8],
-}
-
-impl<'l> Refusal<'l> {
-    /// Returns a refusal of which the message knows the rest.
-    fn of(id: &'l [u8], recipient: &'l [u8]) -> Refusal<'l> {
-        Refusal {
-            id,
-            entrance: Entrance::Unknown,
-            ip: None,
-            login: None,
-            sender: None,
-            recipient,
-        }
     }
 }
 

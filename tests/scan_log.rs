@@ -429,3 +429,28 @@ fn an_alias_is_judged_before_it_and_leaks_behind_it() {
         .collect();
     assert_eq!(ways, ["alias", "forward"]);
 }
+
+#[test]
+fn a_queue_id_given_again_and_a_recipient_tried_again_are_counted_right() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
+    let refused = "Nov 24 10:00:00 mx postfix/submission/smtpd[1]: NOQUEUE: reject: RCPT from pc[192.0.2.9]: 450 4.1.2 <carl@army.ml>: Domain not found; from=<anna@example.org> to=<carl@army.ml> proto=ESMTP helo=<pc> sasl_username=<anna>\n";
+    // The end of the first message is not in the log.
+    let anna = LEAK.replace("Nov 24 10:00:01 mx postfix/qmgr[3]: ABCDE1: removed\n", "");
+    let bob = LEAK.replace("anna", "bob").replace("carl", "cora");
+    fs::write(
+        dir.path().join("mail.log"),
+        refused.repeat(3) + &anna + &bob,
+    )
+    .unwrap();
+    let report = json(dir.path(), &["mail.log"]);
+    let counts = &report["counts"];
+    assert_eq!(
+        [&counts["mails"], &counts["recipients"], &counts["held"]],
+        [2, 2, 2]
+    );
+    let senders: Vec<&str> = (report["leaks"].as_array().unwrap().iter())
+        .map(|leak| leak["sender"].as_str().unwrap())
+        .collect();
+    assert_eq!(senders, ["anna@example.org", "bob@example.org"]);
+}

@@ -2,7 +2,9 @@
 //! `smtpd.c`, `smtpd_check.c`, `cleanup_message.c`, `pickup.c`, `postsuper.c`); they have not changed since 2.3.
 
 use super::line::cut;
-use super::record::{Client, Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
+use super::record::{
+    Client, Destination, Entrance, Lasting, Outcome, Record, bracketed, ip, is_loopback,
+};
 
 /// Returns the instance (`postfix`, `postfix-out`) and the daemon (`smtpd`) of a program name, or
 /// `None` when it is none of Postfix.
@@ -208,6 +210,7 @@ fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
         login,
         sender: Some(sender),
         recipient,
+        lasting: Lasting::of(rest),
     }
 }
 

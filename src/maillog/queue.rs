@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::record::Entrance;
+use super::refusal::Waiting;
 
 /// Longer than both MTAs keep a message by default (five days), in seconds.
 const KEPT: u64 = 6 * 86_400;
@@ -55,8 +56,8 @@ pub(crate) struct Entry {
     /// Whether a delivery of it was told.
     pub(crate) told: bool,
     touched: i64,
-    /// When which recipients were refused, until the sender is known.
-    refused: Vec<(i64, Box<[u8]>)>,
+    /// Recipients that were refused, until the sender is known.
+    refused: Vec<Waiting>,
     /// Recipients told of before, and original recipients, as hashes.
     tried: Vec<u64>,
     originals: Vec<u64>,
@@ -241,17 +242,17 @@ impl Queue {
     }
 
     /// Lets a refused recipient wait for the line with its sender; `false` when there is no room.
-    pub(crate) fn wait(&mut self, slot: Slot, time: i64, recipient: &[u8]) -> bool {
+    pub(super) fn wait(&mut self, slot: Slot, refused: Waiting) -> bool {
         let room = self.waiting < MOST_REFUSED;
         if let Some(entry) = self.entries.get_mut(slot.0 as usize).filter(|_| room) {
-            entry.refused.push((time, recipient.into()));
+            entry.refused.push(refused);
             self.waiting += 1;
         }
         room
     }
 
     /// Returns the refused recipients that waited for the sender.
-    pub(crate) fn waited(&mut self, slot: Slot) -> Vec<(i64, Box<[u8]>)> {
+    pub(super) fn waited(&mut self, slot: Slot) -> Vec<Waiting> {
         let refused = self
             .entry(slot)
             .map(|entry| std::mem::take(&mut entry.refused));

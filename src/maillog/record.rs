@@ -22,6 +22,26 @@ impl Outcome {
     }
 }
 
+/// For how long a recipient is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// The client is to try again (4xx).
+    ForNow,
+    /// It is not (5xx).
+    ForGood,
+}
+
+impl Lasting {
+    /// Returns what a reply means.
+    pub(crate) fn of(reply: &[u8]) -> Lasting {
+        if reply.first() == Some(&b'4') {
+            Lasting::ForNow
+        } else {
+            Lasting::ForGood
+        }
+    }
+}
+
 /// Whom a recipient was handed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
@@ -103,6 +123,7 @@ pub(crate) enum Record<'l> {
         login: Option<&'l [u8]>,
         sender: Option<&'l [u8]>,
         recipient: &'l [u8],
+        lasting: Lasting,
     },
     /// It left the queue.
     Removed { id: &'l [u8] },

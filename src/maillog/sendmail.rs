@@ -1,8 +1,12 @@
 //! What Sendmail writes. Formats: the sources of Sendmail 8.17 (`logsender` in `envelope.c`,
 //! `logdelivery` in `deliver.c`, `srvrsmtp.c`, `milter.c`).
 
+use std::net::IpAddr;
+
 use super::line::cut;
-use super::record::{Client, Destination, Entrance, Outcome, Record, bracketed, ip, is_loopback};
+use super::record::{
+    Client, Destination, Entrance, Lasting, Outcome, Record, bracketed, ip, is_loopback,
+};
 
 /// Returns whether a program is Sendmail under one of its names: `sendmail`, `sm-mta`,
 /// `sm-msp-queue`.
@@ -261,20 +265,22 @@ fn authenticated<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
 /// `<a@b>, reject=550 5.7.1 …`.
 fn milter<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
     let (recipient, rest) = bracketed(rest)?;
-    if !rest.starts_with(b", reject=") {
+    let Some(reply) = rest.strip_prefix(b", reject=") else {
         return Some(Record::Nothing);
-    }
-    Some(refused(id, None, recipient))
+    };
+    Some(refused(id, None, recipient, reply))
 }
 
 /// `<a@b>, relay=pc [192.0.2.9], reject=550 5.7.1 …`.
 fn ruleset<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
     let (recipient, rest) = bracketed(rest)?;
     let (_, rest) = cut(rest, b' ')?;
-    Some(refused(id, field(rest, b"relay=").and_then(ip), recipient))
+    let client = field(rest, b"relay=").and_then(ip);
+    let reply = field(rest, b"reject=").unwrap_or_default();
+    Some(refused(id, client, recipient, reply))
 }
 
-fn refused<'l>(id: &'l [u8], ip: Option<std::net::IpAddr>, recipient: &'l [u8]) -> Record<'l> {
+fn refused<'l>(id: &'l [u8], ip: Option<IpAddr>, recipient: &'l [u8], reply: &[u8]) -> Record<'l> {
     Record::Refused {
         id: Some(id),
         entrance: Entrance::Smtp,
@@ -282,6 +288,7 @@ fn refused<'l>(id: &'l [u8], ip: Option<std::net::IpAddr>, recipient: &'l [u8]) 
         login: None,
         sender: None,
         recipient,
+        lasting: Lasting::of(reply),
     }
 }
 
@@ -427,7 +434,11 @@ mod tests {
             "4APDc7lq012345: Milter: to=<carl@army.ml>, reject=550 5.7.1 <carl@army.ml> not sent",
             "4APDc7lq012345: ruleset=check_rcpt, arg1=<carl@army.ml>, relay=pc, reject=550 5.7.1 no",
         ] {
-            assert_eq!(read(body), refused(ID, None, b"carl@army.ml"), "{body}");
+            assert_eq!(
+                read(body),
+                refused(ID, None, b"carl@army.ml", b"550"),
+                "{body}"
+            );
         }
     }
 

@@ -385,3 +385,71 @@ fn what_the_operator_deletes_has_left_the_queue() {
         ["? > carl@army.ml Sent Outside Unknown"]
     );
 }
+
+fn refused(sender: &str, recipient: &str, client: u8, reply: &str) -> String {
+    format!(
+        "Nov 25 10:00:00 mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from pc[192.0.2.{client}]: {reply} <{recipient}>: no; from=<{sender}> to=<{recipient}> proto=ESMTP helo=<pc>\n"
+    )
+}
+
+/// Recipients told for the first time.
+fn judged(text: &str) -> usize {
+    let (lines, _) = told(text.as_bytes());
+    lines
+        .iter()
+        .filter(|line| !line.ends_with(" again"))
+        .count()
+}
+
+#[test]
+fn a_recipient_refused_for_now_is_told_once_however_often_it_is_tried() {
+    let [anna, carl] = ["anna@example.org", "carl@army.ml"];
+    let later = refused(anna, carl, 9, "450 4.2.0");
+    let mail = queued("ABCDE1", "", anna) + &delivered("ABCDE1", carl);
+    // Greylisting, then accepted; the next mail is another one.
+    assert_eq!(judged(&later.repeat(5)), 1);
+    assert_eq!(judged(&(later.repeat(2) + &mail)), 1);
+    assert_eq!(judged(&(later.repeat(2) + &mail + &later + &mail)), 2);
+    assert_eq!(
+        judged(&(mail.clone() + &mail.replace("ABCDE1", "ABCDE2"))),
+        2
+    );
+    // Refused for good in the end.
+    let never = refused(anna, carl, 9, "550 5.1.1");
+    assert_eq!(judged(&(later.clone() + &never)), 1);
+    assert_eq!(judged(&(later.clone() + &never + &never)), 2);
+    // Another recipient, sender or client.
+    let others = refused(anna, "dora@army.ml", 9, "450 4.2.0")
+        + &refused("bob@example.org", carl, 9, "450 4.2.0")
+        + &refused(anna, carl, 8, "450 4.2.0");
+    assert_eq!(judged(&(later.clone() + &others.repeat(2))), 4);
+    // No MTA tries for a week.
+    let past = later.replace("Nov 25", "Nov 18");
+    assert_eq!(judged(&(past + &later)), 2);
+    let milter = later.replace(": reject:", ": milter-reject:");
+    assert_eq!(judged(&(milter.repeat(3) + &later)), 1);
+    let alias = mail.replace("to=<carl@army.ml>", "to=<c@x.ml>, orig_to=<carl@army.ml>");
+    let (mut first, mut log) = (
+        0,
+        MailLog::new(TimeZone::UTC, "2026-11-26T00:00:00Z".parse().unwrap()),
+    );
+    log.read((later + &alias).as_bytes(), |delivery| {
+        first += u32::from(delivery.first_original && delivery.first);
+    })
+    .unwrap();
+    assert_eq!(first, 1);
+}
+
+#[test]
+fn a_recipient_of_sendmail_refused_for_now_is_told_once() {
+    let attempt = |id: &str, code: &str| {
+        format!(
+            "Nov 25 10:00:00 mx sm-mta[280]: {id}: Milter: to=<carl@army.ml>, reject={code}\n\
+             Nov 25 10:00:00 mx sm-mta[280]: {id}: ruleset=check_rcpt, arg1=<hugo@army.ml>, relay=pc [192.0.2.9], reject={code}\n\
+             Nov 25 10:00:00 mx sm-mta[280]: {id}: from=<anna@example.org>, size=0, class=0, nrcpts=0, proto=ESMTP, daemon=MTA, relay=pc [192.0.2.9]\n"
+        )
+    };
+    let attempts = |code| attempt("4APA00aa000280", code) + &attempt("4APA00ab000280", code);
+    assert_eq!(judged(&attempts("451 4.7.1 later")), 2);
+    assert_eq!(judged(&attempts("550 5.7.1 no")), 4);
+}

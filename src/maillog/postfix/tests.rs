@@ -166,6 +166,7 @@ fn a_refused_recipient_is_read_whoever_refused_it() {
                 login: Some(b"anna"),
                 sender: Some(b"anna@example.org"),
                 recipient: b"carl@army.ml",
+                lasting: Lasting::ForGood,
             }
         );
     }
@@ -245,6 +246,7 @@ fn what_a_client_writes_into_a_reply_an_address_or_its_name_forges_nobody() {
                 login,
                 sender: Some(sender.as_bytes()),
                 recipient: recipient.as_bytes(),
+                lasting: Lasting::ForGood,
             };
             assert_eq!(read("postfix/smtpd", &body), expected, "{body}");
         }
