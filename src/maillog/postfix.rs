@@ -200,7 +200,16 @@ fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
     let Some((client, rest)) = cut(rest, b' ') else {
         return Record::Truncated;
     };
-    let Some((sender, recipient, login)) = attempt(rest) else {
+    // A client's words may stand in the reply, and in quotes in both addresses. So it is read from
+    // its end: `log_whatsup()` of `smtpd_check.c` writes last what a client has least say in.
+    let parts = || {
+        let end = memchr::memmem::rfind(rest, b" proto=")?;
+        let (addresses, circumstances) = rest.split_at_checked(end)?;
+        let login = login_behind(circumstances.get(7..)?)?;
+        let (sender, recipient) = behind_reply(addresses)?;
+        Some((sender, recipient, login))
+    };
+    let Some((sender, recipient, login)) = parts() else {
         return Record::Truncated;
     };
     Record::Refused {
@@ -218,26 +227,20 @@ fn refused<'l>(tag: &[u8], id: Option<&'l [u8]>, rest: &'l [u8]) -> Record<'l> {
 /// 2 KiB, and no more fit into these.
 const MOST_ENDS: usize = 256;
 
-/// Returns sender, recipient and login behind the reply to RCPT.
-///
-/// A client's words may stand in the reply, and in quotes in both addresses. So it is read from its
-/// end: `log_whatsup()` of `smtpd_check.c` writes last what a client has least say in, and the
-/// addresses fill all between that and the end of the reply.
-fn attempt(text: &[u8]) -> Option<(&[u8], &[u8], Option<&[u8]>)> {
-    let end = memchr::memmem::rfind(text, b" proto=")?;
-    let (addresses, circumstances) = text.split_at_checked(end)?;
-    let login = login_behind(circumstances.get(7..)?)?;
-    let mut end = addresses.len();
+/// Returns sender and recipient in `550 …; from=<a@b> to=<c@d>`: those that fill all from the reply
+/// to the end of `text`.
+fn behind_reply(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut end = text.len();
     for _ in 0..MOST_ENDS {
-        end = memchr::memmem::rfind(addresses.get(..end)?, b"; from=<")?;
+        end = memchr::memmem::rfind(text.get(..end)?, b"; from=<")?;
         let pair = || {
-            let (sender, rest) = bracketed(addresses.get(end + 7..)?)?;
+            let (sender, rest) = bracketed(text.get(end + 7..)?)?;
             let (recipient, rest) = bracketed(rest.strip_prefix(b" to=")?)?;
             rest.is_empty().then_some((sender, recipient))
         };
-        // What stands in quotes has the last of them too many.
-        if let Some((sender, recipient)) = pair() {
-            return Some((sender, recipient, login));
+        // What begins within the quotes of an address has one quote too many, and is no pair.
+        if let Some(pair) = pair() {
+            return Some(pair);
         }
     }
     None

@@ -256,13 +256,13 @@ fn what_a_client_writes_into_a_reply_an_address_or_its_name_forges_nobody() {
         let body = refused(reply, anna, carl, " helo=<pc>");
         let end_of_reply = body.rfind("; from=<").unwrap();
         for end in end_of_reply + 1..body.len() {
-            let record = read("postfix/smtpd", &body[..end]);
+            let cut = body.get(..end).unwrap();
+            let record = read("postfix/smtpd", cut);
             let carl = matches!(record, Record::Refused { sender, recipient, .. }
                 if sender == Some(anna.as_bytes()) && recipient == carl.as_bytes());
             assert!(
                 carl || matches!(record, Record::Truncated | Record::Nothing),
-                "{record:?}: {}",
-                &body[..end]
+                "{record:?}: {cut}"
             );
         }
     }
