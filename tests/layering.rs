@@ -81,7 +81,7 @@ const OWNED: &[(&str, &str)] = &[
     ("ruzstd", "maillog/source.rs"),
     ("indicatif", "cli"),
     ("hashbrown", "maillog/queue.rs"),
-    ("hashbrown", "service/learning/batch.rs"),
+    ("hashbrown", "service/learning/mailboxes.rs"),
     ("indexmap", "service"),
 ];
 
