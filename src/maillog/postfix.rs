@@ -64,7 +64,7 @@ pub(crate) fn program(tag: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Returns what a line of `daemon` says. `tag` is the whole program name.
 #[inline]
 pub(crate) fn parse<'l>(tag: &[u8], daemon: &[u8], body: &'l [u8]) -> Record<'l> {
-    let without_id = || unless_cut(is_cut_id(body));
+    let without_id = || without_id(body);
     match daemon {
         b"smtpd" | b"qmqpd" => smtpd(tag, body),
         b"qmgr" | b"oqmgr" | b"nqmgr" => {
@@ -83,6 +83,12 @@ pub(crate) fn parse<'l>(tag: &[u8], daemon: &[u8], body: &'l [u8]) -> Record<'l>
         }
         _ => Record::Nothing,
     }
+}
+
+/// Returns what a line says that begins with no queue id.
+#[cold]
+fn without_id(body: &[u8]) -> Record<'_> {
+    unless_cut(is_cut_id(body))
 }
 
 /// Returns what a line says that is none of those a report needs, or was cut off before that shows.

@@ -87,20 +87,19 @@ impl Learning {
 }
 
 impl Forgotten<'_> {
+    /// Returns whether nobody was.
+    pub(super) fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
     /// Returns the second up to which mail to a domain is forgotten.
     pub(super) fn domain(&self, domain: &Domain, snapshot: &Snapshot) -> Option<i64> {
-        if self.at.is_empty() {
-            return None;
-        }
         let name = counted_as(snapshot, domain);
         self.until(&self.learning.domain(name))
     }
 
     /// Returns the second up to which mail of a sender is forgotten.
     pub(super) fn sender(&self, sender: &str) -> Option<i64> {
-        if self.at.is_empty() {
-            return None;
-        }
         self.until(&self.learning.key.pseudonym(Kind::Person, sender))
     }
 

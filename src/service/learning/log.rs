@@ -74,38 +74,28 @@ pub enum Section {
 /// Counts the deliveries of one log.
 pub struct LogLearner<'a> {
     snapshot: &'a Snapshot,
-    forgotten: Option<Forgotten<'a>>,
+    /// `None` where nobody was forgotten.
+    forgotten: Option<ForgottenInLog<'a>>,
     batch: Batch,
-    new: New,
+    /// The first and the last second of which the mails are new.
+    new: (i64, i64),
     counted: Counted,
     /// What did not fit of the logs before.
     left_out_before: u64,
-    /// The senders in the log.
-    senders: ByNumber<Sender>,
-    /// The recipients' domains.
-    domains: ByNumber<Recipients>,
-    /// The numbers that the batch gave to the domains of answers, and the last day that was
-    /// counted.
+    /// The numbers that the batch gave to the senders in the log.
+    senders: ByNumber<u32>,
+    /// Likewise to the recipients' domains, and whether each is trusted.
+    domains: ByNumber<(u32, bool)>,
+    /// Likewise to the domains of answers, and the last day that was counted.
     correspondents: ByNumber<(u32, Day)>,
 }
 
-/// A sender.
-#[derive(Clone, Copy)]
-struct Sender {
-    /// The number that the batch gave.
-    number: u32,
-    /// Up to this second their mail is forgotten.
-    forgotten: Option<i64>,
-}
-
-/// A domain that mail goes to.
-#[derive(Clone, Copy)]
-struct Recipients {
-    /// The number that the batch gave.
-    number: u32,
-    trusted: bool,
-    /// Up to this second mail to it is forgotten.
-    forgotten: Option<i64>,
+/// Who of a log was forgotten.
+struct ForgottenInLog<'a> {
+    forgotten: Forgotten<'a>,
+    /// Up to which second the mail of each sender, and to each domain.
+    senders: ByNumber<Option<i64>>,
+    domains: ByNumber<Option<i64>>,
 }
 
 impl<'a> LogLearner<'a> {
@@ -115,7 +105,7 @@ impl<'a> LogLearner<'a> {
             snapshot,
             forgotten: None,
             batch: Batch::default(),
-            new: New::default(),
+            new: (i64::MIN, i64::MAX),
             counted: Counted::default(),
             left_out_before: 0,
             senders: ByNumber::default(),
@@ -127,15 +117,20 @@ impl<'a> LogLearner<'a> {
     /// Counts nothing that was forgotten.
     #[must_use]
     pub fn without(self, forgotten: Forgotten<'a>) -> LogLearner<'a> {
-        LogLearner {
-            forgotten: Some(forgotten),
-            ..self
-        }
+        let forgotten = (!forgotten.is_empty()).then(|| ForgottenInLog {
+            forgotten,
+            senders: ByNumber::default(),
+            domains: ByNumber::default(),
+        });
+        LogLearner { forgotten, ..self }
     }
 
     /// Begins the next log.
     pub fn begin(&mut self, new: New) {
-        self.new = new;
+        self.new = (
+            (new.after).map_or(i64::MIN, |after| after.as_second().saturating_add(1)),
+            (new.before).map_or(i64::MAX, |before| before.as_second().saturating_sub(1)),
+        );
         self.counted = Counted::default();
         self.left_out_before = self.batch.left_out();
     }
@@ -181,71 +176,58 @@ impl<'a> LogLearner<'a> {
 
     fn mail(&mut self, delivery: &Delivery<'_>, origin: &Origin, section: Section) {
         let day = Day::of_second(delivery.time);
-        let is = |limit: Option<Timestamp>| limit.map(Timestamp::as_second);
-        let was_counted = section == Section::Known
-            || is(self.new.after).is_some_and(|after| delivery.time <= after)
-            || is(self.new.before).is_some_and(|before| delivery.time >= before);
+        let (first, last) = self.new;
+        let was_counted =
+            section == Section::Known || delivery.time < first || delivery.time > last;
         // What the sender wrote, not what an alias made of it.
         let recipient = delivery.original.unwrap_or(delivery.recipient);
-        let known =
-            (self.senders.get(origin.sender_number())).zip(self.domains.get(origin.written()));
+        if let Some(forgotten) = &mut self.forgotten
+            && forgotten.covers(recipient, origin, delivery.time, self.snapshot)
+        {
+            self.counted.mails += 1;
+            self.counted.forgotten += 1;
+            return;
+        }
+        let known = (self.senders.get(origin.sender_number()))
+            .zip(self.domains.get(origin.written()))
+            .map(|(sender, (domain, trusted))| (sender, domain, trusted));
         let Some(numbers) = known.map(Some).or_else(|| self.numbers(recipient, origin)) else {
             return;
         };
         self.counted.mails += 1;
-        if let Some((sender, domain)) = numbers
-            && (sender.forgotten.max(domain.forgotten)).is_some_and(|until| delivery.time <= until)
-        {
-            self.counted.forgotten += 1;
-            return;
-        }
         self.counted.before += u64::from(was_counted);
-        let Some((sender, domain)) = numbers else {
+        let Some((sender, domain, trusted)) = numbers else {
             return;
         };
-        (self.batch).mail(sender.number, domain.number, day, !was_counted);
-        if domain.trusted {
+        self.batch.mail(sender, domain, day, !was_counted);
+        if trusted {
             if let Some(local) = origin.written_local(recipient) {
-                self.batch.address(domain.number, local, day);
+                self.batch.address(domain, local, day);
             } else if let Some(local) = comparable_local(recipient, self.snapshot) {
-                self.batch.address(domain.number, local.as_bytes(), day);
+                self.batch.address(domain, local.as_bytes(), day);
             }
         }
     }
 
-    /// Returns the sender and the recipient's domain; `Some(None)` when the batch is full, `None`
-    /// when there is no domain.
+    /// Returns the batch's numbers of the sender and of the recipient's domain, and whether that
+    /// is trusted; `Some(None)` when the batch is full, `None` when there is no domain.
     #[expect(clippy::option_option, reason = "both are told apart by the caller")]
-    fn numbers(
-        &mut self,
-        recipient: &[u8],
-        origin: &Origin,
-    ) -> Option<Option<(Sender, Recipients)>> {
+    fn numbers(&mut self, recipient: &[u8], origin: &Origin) -> Option<Option<(u32, u32, bool)>> {
         let address = Address::parse(recipient, &self.snapshot.suffixes);
         let Host::Domain(domain) = address.host() else {
             return None;
         };
         let is_trusted = || super::is_trusted(self.snapshot, domain);
-        let Some((number, trusted)) = self.batch.recipient_domain(domain.ascii(), is_trusted)
+        let Some((domain, trusted)) = self.batch.recipient_domain(domain.ascii(), is_trusted)
         else {
             return Some(None);
         };
-        let forgotten = self.forgotten.as_ref();
-        let recipients = Recipients {
-            number,
-            trusted,
-            forgotten: forgotten.and_then(|them| them.domain(domain, self.snapshot)),
-        };
-        self.domains.set(origin.written(), recipients);
-        let Some(number) = self.batch.sender(origin.sender()) else {
+        self.domains.set(origin.written(), (domain, trusted));
+        let Some(sender) = self.batch.sender(origin.sender()) else {
             return Some(None);
         };
-        let sender = Sender {
-            number,
-            forgotten: forgotten.and_then(|them| them.sender(origin.sender())),
-        };
         self.senders.set(origin.sender_number(), sender);
-        Some(Some((sender, recipients)))
+        Some(Some((sender, domain, trusted)))
     }
 
     /// Writes what was counted when memory fills up, or `at_the_end`.
@@ -277,6 +259,40 @@ impl<'a> LogLearner<'a> {
     pub fn into_batch(mut self) -> Batch {
         self.batch.add_up();
         self.batch
+    }
+}
+
+impl ForgottenInLog<'_> {
+    /// Returns whether a mail of this second is forgotten, because of its sender or its recipient's
+    /// domain.
+    fn covers(
+        &mut self,
+        recipient: &[u8],
+        origin: &Origin,
+        time: i64,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let domain = match self.domains.get(origin.written()) {
+            Some(known) => known,
+            None => {
+                let address = Address::parse(recipient, &snapshot.suffixes);
+                let Host::Domain(domain) = address.host() else {
+                    return false;
+                };
+                let until = self.forgotten.domain(domain, snapshot);
+                self.domains.set(origin.written(), until);
+                until
+            }
+        };
+        let sender = match self.senders.get(origin.sender_number()) {
+            Some(known) => known,
+            None => {
+                let until = self.forgotten.sender(origin.sender());
+                self.senders.set(origin.sender_number(), until);
+                until
+            }
+        };
+        domain.max(sender).is_some_and(|until| time <= until)
     }
 }
 
