@@ -111,41 +111,62 @@ fn is_cut<const N: usize>(text: &[u8], beginnings: [&[u8]; N]) -> bool {
 #[inline]
 fn is_cut_id(body: &[u8]) -> bool {
     let id = body.strip_suffix(b":").unwrap_or(body);
-    id.len() < 33 && id.iter().all(|byte| is_of_id(*byte))
-}
-
-fn is_of_id(byte: u8) -> bool {
-    match byte {
-        b'0'..=b'9' | b'A' | b'E' => true,
-        b'I' | b'O' | b'U' | b'a' | b'e' | b'i' | b'o' | b'u' => false,
-        _ => byte.is_ascii_alphabetic(),
-    }
+    let is_of_id = |byte: &u8| ID_CLASSES.get(usize::from(*byte)) != Some(&NOT_OF_ID);
+    id.len() < MOST_OF_ID && id.iter().all(is_of_id)
 }
 
 /// Splits `4D8A7C0123: rest`. Short ids are upper-case hexadecimal, long ones
 /// (`enable_long_queue_ids`) digits and consonants, so `warning:` and `NOQUEUE:` are none.
 #[inline]
 pub(crate) fn with_id(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut hexadecimal = true;
-    let mut long = true;
+    let mut classes = 0;
     let mut length = 0;
-    for byte in body.iter().take(33) {
-        match byte {
-            b'0'..=b'9' | b'B'..=b'D' | b'F' => {}
-            b'A' | b'E' => long = false,
-            b'G'..=b'Z' if !matches!(byte, b'I' | b'O' | b'U') => hexadecimal = false,
-            b'b'..=b'z' if !matches!(byte, b'e' | b'i' | b'o' | b'u') => hexadecimal = false,
-            b':' => break,
-            _ => return None,
+    for byte in body.iter().take(MOST_OF_ID) {
+        let class = *ID_CLASSES.get(usize::from(*byte))?;
+        if class == NOT_OF_ID {
+            break;
         }
+        classes |= class;
         length += 1;
     }
     let (id, rest) = body.split_at_checked(length)?;
     let rest = rest.strip_prefix(b": ")?;
-    (length >= 5 && (hexadecimal || long)).then_some((id, rest))
+    (length >= 5 && classes != NOT_LONG | NOT_HEXADECIMAL).then_some((id, rest))
 }
 
+/// Longer than any queue id.
+const MOST_OF_ID: usize = 33;
+
+/// The octet occurs in short queue ids only.
+const NOT_LONG: u8 = 1;
+/// The octet occurs in long queue ids only.
+const NOT_HEXADECIMAL: u8 = 2;
+/// The octet occurs in neither.
+const NOT_OF_ID: u8 = 4;
+
+/// What an octet says about the queue id it stands in.
+const ID_CLASSES: [u8; 256] = {
+    let mut classes = [NOT_OF_ID; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        classes[octet] = match octet as u8 {
+            b'0'..=b'9' | b'B'..=b'D' | b'F' => 0,
+            b'A' | b'E' => NOT_LONG,
+            b'I' | b'O' | b'U' | b'a' | b'e' | b'i' | b'o' | b'u' => NOT_OF_ID,
+            b'G'..=b'Z' | b'b'..=b'z' => NOT_HEXADECIMAL,
+            _ => NOT_OF_ID,
+        };
+        octet += 1;
+    }
+    classes
+};
+
 fn entrance(tag: &[u8]) -> Entrance {
+    // `postfix/smtpd`; other services have another name in between.
+    let service = tag.strip_suffix(b"/smtpd").unwrap_or(tag);
+    if memchr::memchr(b'/', service).is_none() {
+        return Entrance::Smtp;
+    }
     // The names of the services in the master.cf that Postfix ships.
     let is_submission = memchr::memmem::find(tag, b"/submission").is_some()
         || memchr::memmem::find(tag, b"/smtps/").is_some();
@@ -182,10 +203,11 @@ fn client_of<'l>(tag: &[u8], id: &'l [u8], text: &'l [u8]) -> Record<'l> {
         }
         rest = next;
     }
+    let peer = ip(client);
     let client = Client {
         entrance: entrance(tag),
-        peer: ip(client),
-        ip: ip(original.unwrap_or(client)),
+        peer,
+        ip: original.map_or(peer, ip),
         login,
     };
     Record::Begun { id, client }
