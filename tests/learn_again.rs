@@ -7,9 +7,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -387,4 +390,93 @@ fn after_everything_was_forgotten_a_log_is_learned_from_as_if_it_were_new() {
     assert_eq!(site.learn("mail.log"), 20);
     assert_eq!(site.known(NEIGHBOUR), (20, 1));
     assert_eq!(site.learn("mail.log"), 0);
+}
+
+#[test]
+fn a_log_that_was_set_back_and_grew_otherwise_loses_nothing() {
+    let site = Site::new();
+    let [first, more, other] = [
+        twenty(0, 9, "one.example"),
+        twenty(100, 8, "one.example"),
+        twenty(200, 7, "two.example"),
+    ];
+    site.write("mail.log", &first);
+    assert_eq!(site.learn("mail.log"), 20);
+    site.write("mail.log", &format!("{first}{more}"));
+    assert_eq!(site.learn("mail.log"), 20);
+    let five: String = other.split_inclusive('\n').take(25).collect();
+    site.write("mail.log", &format!("{first}{five}"));
+    let before = site.mails();
+    assert_eq!(site.learn("mail.log"), 5);
+    assert_eq!(site.mails(), before + 5);
+    assert_eq!(site.learn("mail.log"), 0);
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_copy_counts_once() {
+    let site = Site::new();
+    let log: String = (0..20).map(|n| twenty(n * 20, 9, "one.example")).collect();
+    site.write("mail.log.1", &log);
+    assert_eq!(site.learn("mail.log.1"), 400);
+    let packed = packed(&log);
+    fs::write(
+        site.path().join("mail.log.1.gz"),
+        &packed[..packed.len() / 2],
+    )
+    .unwrap();
+    let mails = |site: &Site| {
+        let (status, _, complaint) = site.run(&["learn", "mail.log.1.gz"]);
+        assert_eq!(status, 1, "{complaint}");
+        site.mails()
+    };
+    assert_eq!(mails(&site), 400);
+    // So short that not even its beginning is whole.
+    let site = Site::new();
+    fs::write(site.path().join("mail.log.1.gz"), &packed[..550]).unwrap();
+    let once = mails(&site);
+    assert!(once > 0);
+    assert_eq!(mails(&site), once);
+}
+
+#[test]
+fn two_that_learn_at_once_count_once() {
+    let site = Site::new();
+    let log: String = (0..50).map(|n| twenty(n * 20, 9, "one.example")).collect();
+    site.write("mail.log", &log);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| site.run(&["learn", "mail.log"]));
+        }
+    });
+    assert_eq!(site.mails(), 1000);
+}
+
+#[test]
+fn what_was_forgotten_stays_so_when_the_trusted_list_changes() {
+    let site = Site::new();
+    site.write("mail.log", &twenty(0, 9, "mail.partner.example"));
+    assert_eq!(site.learn("mail.log"), 20);
+    site.run(&["learn", "forget", "mail.partner.example"]);
+    let yaml = fs::read_to_string(site.path().join("milter.yaml")).unwrap();
+    let trusting = yaml.replace("[boeing.com]", "[boeing.com, mail.partner.example]");
+    site.write("milter.yaml", &trusting);
+    assert_eq!((site.learn("mail.log"), site.mails()), (0, 0));
+}
+
+#[test]
+fn a_trusted_host_is_shown_by_its_own_name() {
+    let site = Site::new();
+    let yaml = fs::read_to_string(site.path().join("milter.yaml")).unwrap();
+    let trusting = yaml.replace("[boeing.com]", "[boeing.com, mail.partner.example]");
+    site.write("milter.yaml", &trusting);
+    site.write("mail.log", &twenty(0, 9, "mail.partner.example"));
+    assert_eq!(site.learn("mail.log"), 20);
+    assert_eq!(site.known("mail.partner.example"), (20, 1));
+}
+
+/// Returns `log` packed.
+fn packed(log: &str) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(log.as_bytes()).unwrap();
+    packed.finish().unwrap()
 }

@@ -267,6 +267,15 @@ fn what_is_no_name_is_refused_and_nothing_is_erased() {
     let complaint = format!("straymail: \"anna@..\" is not an address: {why}\n");
     let refused = site.run(&["forget", neighbour, "anna@.."]);
     assert_eq!(refused, (64, String::new(), complaint));
+    for nobody in [
+        "@site.example",
+        "a@b.example,c@site.example",
+        "a b@site.example",
+        "anna",
+        "com",
+    ] {
+        assert_eq!(site.run(&["forget", neighbour, nobody]).0, 64, "{nobody}");
+    }
     assert_eq!(site.learn(&["show", neighbour]), known);
     // A host without a name may have senders.
     site.learn(&["forget", "anna@[192.0.2.7]"]);

@@ -418,7 +418,8 @@ fn what_was_accepted_is_counted_and_what_was_held_or_rejected_is_not() {
     assert_eq!((extent.domains, extent.mails, extent.doubtful), (1, 1, 0));
     let known = |name: &str| {
         let domain = straymail::domain::Domain::parse(name.as_bytes(), &site.snapshot.suffixes);
-        let history = (site.learning).history("anna@site.example", &domain.unwrap(), at(0));
+        let history =
+            (site.learning).history(&site.snapshot, "anna@site.example", &domain.unwrap(), at(0));
         history.unwrap().is_some()
     };
     assert!(known("partner.example"));

@@ -179,6 +179,7 @@ impl Learn {
 
     /// Reads the logs and stores what they teach.
     fn read(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
+        let _alone = (site.learning.alone()).context("cannot wait for others that learn")?;
         let passed_since = site.learning.counts_mail_since()?;
         let mut learner = LogLearner::new(&site.snapshot).without(site.learning.forgotten()?);
         let mut outcome = Outcome {
@@ -309,7 +310,7 @@ impl Site {
 impl Show {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
         let domain = domain(&self.domain, &site.snapshot)?;
-        let found = site.learning.history(&self.sender, &domain, desk.now)?;
+        let found = (site.learning).history(&site.snapshot, &self.sender, &domain, desk.now)?;
         let history = found.unwrap_or_default();
         if self.json {
             return json(&history, desk.out);
@@ -348,15 +349,15 @@ impl Show {
 impl Forget {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
         // Either all is erased or, of a mistyped command, nothing.
-        for whom in &self.whom {
-            check(whom, &site.snapshot)?;
-        }
+        let whom = (self.whom.iter())
+            .map(|whom| named(whom, &site.snapshot))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut erased = Vec::new();
         if self.everything {
             let all = site.learning.forget_everything(&desk.actor, desk.now)?;
             erased.push(("everything", all));
         }
-        for whom in &self.whom {
+        for whom in &whom {
             let done = (site.learning).forget(whom, &site.snapshot, &desk.actor, desk.now)?;
             erased.push((whom, done));
         }
@@ -387,16 +388,27 @@ fn domain(name: &str, snapshot: &Snapshot) -> anyhow::Result<Domain> {
         .with_context(|| Usage(format!("{name:?} is not a domain name")))
 }
 
-/// Checks that `whom` is an address or a domain.
-fn check(whom: &str, snapshot: &Snapshot) -> anyhow::Result<()> {
+/// Returns the address or domain `whom`, in comparable form.
+///
+/// # Errors
+/// It is none that could have been learned: whoever wrote it has mistyped.
+fn named(whom: &str, snapshot: &Snapshot) -> anyhow::Result<String> {
+    let whom = whom.trim();
     if !whom.contains('@') {
-        return domain(whom, snapshot).map(drop);
+        let domain = domain(whom, snapshot)?;
+        let name = domain.registrable().map(|_| domain.ascii().to_owned());
+        return name.with_context(|| Usage(format!("{whom:?} is the name of no organisation")));
     }
-    match Address::parse(whom.as_bytes(), &snapshot.suffixes).host() {
-        Host::Invalid { error, .. } => Err(anyhow::Error::from(error.clone())
-            .context(Usage(format!("{whom:?} is not an address")))),
-        Host::Domain(_) | Host::Literal(_) | Host::Missing => Ok(()),
+    let none = || Usage(format!("{whom:?} is not an address"));
+    let address = Address::parse(whom.as_bytes(), &snapshot.suffixes);
+    if let Host::Invalid { error, .. } = address.host() {
+        return Err(anyhow::Error::from(error.clone()).context(none()));
     }
+    let canonical = address.canonical();
+    let is_one = address.hosts().count() == 1
+        && !canonical.starts_with('@')
+        && !whom.contains(char::is_whitespace);
+    is_one.then_some(canonical).with_context(none)
 }
 
 impl Outcome {

@@ -28,6 +28,8 @@ impl<'l> Line<'l> {
         // `postfix/smtpd[123]:` is no host: there is none, as BusyBox writes it with `-S`.
         let (host, behind) = match host.last() {
             Some(b':') if !rfc5424 => (&b""[..], rest),
+            // Nor is `mail.info`, and lines of one message have different levels.
+            _ if host.starts_with(b"mail.") && is_priority(host) => (&b""[..], behind),
             _ => (host, behind),
         };
         let (tag, process, body) = if rfc5424 {
@@ -154,6 +156,7 @@ mod tests {
     fn a_line_without_a_host_has_its_program_and_message() {
         for (program, expected) in [
             ("postfix/smtpd[123]: x", ("", "postfix/smtpd", "x")),
+            ("mail.notice sm-mta[1]: x", ("", "sm-mta", "x")),
             ("postfix/smtpd: x: y", ("", "postfix/smtpd", "x: y")),
             ("kernel: [1.0] x: y", ("", "kernel", "[1.0] x: y")),
             ("postfix/smtpd[123]: ", ("", "postfix/smtpd", "")),

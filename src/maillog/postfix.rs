@@ -201,7 +201,14 @@ fn client_of<'l>(tag: &[u8], id: &'l [u8], text: &'l [u8]) -> Record<'l> {
         } else if let Some(client) = field.strip_prefix(b"orig_client=") {
             original = Some(client);
         }
+        if next.is_empty() && memchr::memchr(b'=', field).is_none() {
+            return Record::Truncated;
+        }
         rest = next;
+    }
+    // `pc[192.0.2.9]`, `unknown[unknown]`.
+    if memchr::memchr(b']', client).is_none() {
+        return Record::Truncated;
     }
     let peer = ip(client);
     let client = Client {

@@ -47,6 +47,8 @@ pub(crate) struct Entry {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) ip: Option<IpAddr>,
     message_id: Option<u64>,
+    /// Whether a line told of its Message-ID, be it none.
+    message_id_told: bool,
     /// The client of a later hop of the same message.
     pub(crate) next_hop: Option<IpAddr>,
     /// Whether it came back from a filter.
@@ -101,7 +103,7 @@ impl Entry {
     /// Returns whether Postfix has told its Message-ID and, behind that, its sender: the first is
     /// told as the message comes in, the second when it is in the queue.
     pub(crate) fn is_queued(&self) -> bool {
-        self.message_id.is_some() && self.sender.is_some()
+        self.message_id_told && self.sender.is_some()
     }
 
     /// Forgets all but the queue id.
@@ -114,7 +116,7 @@ impl Entry {
         self.originals.clear();
         self.entrance = Entrance::Unknown;
         (self.peer, self.ip, self.message_id, self.next_hop) = (None, None, None, None);
-        (self.again, self.told) = (false, false);
+        (self.again, self.told, self.message_id_told) = (false, false, false);
         (self.expected, self.finished) = (0, 0);
     }
 }
@@ -263,14 +265,12 @@ impl Queue {
 
     /// Notes the Message-ID of a message and joins it with an earlier hop of the same one.
     pub(crate) fn set_message_id(&mut self, slot: Slot, message_id: &[u8]) {
-        if message_id.is_empty() || message_id == b"<>" {
-            return;
-        }
         let hash = self.hash(message_id);
         let Some(entry) = self.entries.get_mut(slot.0 as usize) else {
             return;
         };
-        if entry.message_id.is_some() {
+        entry.message_id_told = true;
+        if entry.message_id.is_some() || message_id.is_empty() || message_id == b"<>" {
             return;
         }
         entry.message_id = Some(hash);

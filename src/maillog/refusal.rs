@@ -5,8 +5,8 @@
 //! So an attempt is the first only when the same client has not tried the same sender and recipient
 //! before.
 //!
-//! Memory is constant. An ordinary delivery pays for it with a look at one place of a table, and
-//! with nothing in a log in which nobody was refused for now.
+//! Memory is constant. An ordinary delivery pays for it with a hash and a look at one place of a
+//! table, and with nothing in a log in which nobody was refused for now.
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
@@ -17,10 +17,10 @@ use super::record::{Entrance, Lasting};
 
 /// How long an attempt is taken for the same one tried again, in seconds: MTAs try for five days.
 const TRIED: u64 = 6 * 86_400;
-/// Attempts at recipients with the same place in the table.
-const EACH: usize = 8;
-/// Places of the table: 65,536 attempts in all, 2 MiB.
-const PLACES: usize = 8192;
+/// Attempts with the same place in the table.
+const EACH: usize = 16;
+/// Places of the table: 65,536 attempts in all, 1.5 MiB.
+const PLACES: usize = 4096;
 
 /// What a line about a refused recipient told.
 pub(super) struct Refusal<'l> {
@@ -76,16 +76,15 @@ pub(super) struct Attempt<'l> {
 /// The first of the attempts that were refused for now.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    recipient: u64,
-    /// Sender and client as a hash.
-    origin: u64,
+    /// Recipient, sender and client as a hash.
+    who: u64,
     time: i64,
 }
 
 /// The attempts that were refused for now and have not come to an end yet.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// By the recipient. Empty until somebody is refused for now.
+    /// By who it was. Empty until somebody is refused for now.
     places: Vec<[Option<Refused>; EACH]>,
     hasher: RandomState,
 }
@@ -103,18 +102,19 @@ impl Refusals {
     /// whether there were any.
     #[inline]
     pub(super) fn end(&mut self, attempt: &Attempt<'_>) -> bool {
-        let Some(place) = self.places.get_mut(place_of(attempt.recipient)) else {
-            return false;
-        };
-        let known = |refused: &Refused| refused.recipient == attempt.recipient;
-        if !place.iter().flatten().any(known) {
+        if self.places.is_empty() {
             return false;
         }
-        let origin = self.hasher.hash_one((attempt.client, attempt.sender));
-        let found = place
-            .iter_mut()
-            .find(|refused| refused.is_some_and(|refused| refused.is(attempt, origin)));
+        let who = self.who(attempt);
+        let Some(place) = self.places.get_mut(place_of(who)) else {
+            return false;
+        };
+        let found = (place.iter_mut()).find(|refused| refused.is_some_and(|it| it.who == who));
         (found.and_then(Option::take)).is_some_and(|refused| refused.is_recent(attempt.time))
+    }
+
+    fn who(&self, attempt: &Attempt<'_>) -> u64 {
+        (self.hasher).hash_one((attempt.recipient, attempt.client, attempt.sender))
     }
 
     /// Remembers an attempt; returns whether it is the first.
@@ -122,12 +122,11 @@ impl Refusals {
         if self.places.is_empty() {
             self.places = vec![[None; EACH]; PLACES];
         }
-        let Some(place) = self.places.get_mut(place_of(attempt.recipient)) else {
+        let who = self.who(attempt);
+        let Some(place) = self.places.get_mut(place_of(who)) else {
             return true;
         };
-        let origin = self.hasher.hash_one((attempt.client, attempt.sender));
-        let is_known = |refused: &Refused| refused.is(attempt, origin);
-        if let Some(known) = place.iter_mut().flatten().find(|known| is_known(known)) {
+        if let Some(known) = place.iter_mut().flatten().find(|known| known.who == who) {
             let again = known.is_recent(attempt.time);
             if !again {
                 known.time = attempt.time;
@@ -138,8 +137,7 @@ impl Refusals {
         let oldest = (place.iter_mut()).min_by_key(|refused| refused.map(|refused| refused.time));
         if let Some(oldest) = oldest {
             *oldest = Some(Refused {
-                recipient: attempt.recipient,
-                origin,
+                who,
                 time: attempt.time,
             });
         }
@@ -148,10 +146,6 @@ impl Refusals {
 }
 
 impl Refused {
-    fn is(&self, attempt: &Attempt<'_>, origin: u64) -> bool {
-        self.recipient == attempt.recipient && self.origin == origin
-    }
-
     fn is_recent(&self, time: i64) -> bool {
         time.abs_diff(self.time) <= TRIED
     }
@@ -161,8 +155,8 @@ impl Refused {
     clippy::cast_possible_truncation,
     reason = "any bits of a hash will do, and the low ones are enough"
 )]
-fn place_of(recipient: u64) -> usize {
-    recipient as usize % PLACES
+fn place_of(who: u64) -> usize {
+    who as usize % PLACES
 }
 
 #[cfg(test)]
@@ -193,6 +187,18 @@ mod tests {
         let past = 21 + 6 * 86_400;
         assert!(refusals.refused(&attempt(1, b"a", past), Lasting::ForNow));
         assert!(!refusals.refused(&attempt(1, b"a", past + 1), Lasting::ForNow));
+    }
+
+    #[test]
+    fn any_number_of_senders_may_try_the_same_recipient() {
+        let mut refusals = Refusals::default();
+        for time in 0..3 {
+            for sender in 0_u16..5_000 {
+                let sender = sender.to_be_bytes();
+                let attempt = attempt(1, &sender, time);
+                assert_eq!(refusals.refused(&attempt, Lasting::ForNow), time == 0);
+            }
+        }
     }
 
     #[test]

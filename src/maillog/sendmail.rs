@@ -113,6 +113,9 @@ fn from<'l>(id: &'l [u8], text: &'l [u8]) -> Option<Record<'l>> {
         }
     };
     let relay = last_field(rest, b"relay=")?;
+    if relay.contains(&b'[') && !relay.contains(&b']') {
+        return None;
+    }
     // `root@localhost` stands for the person who called sendmail(1).
     let entrance = if memchr::memchr(b'@', relay).is_some() && ip(relay).is_none() {
         Entrance::Local
@@ -266,9 +269,10 @@ fn authenticated<'l>(id: &'l [u8], rest: &'l [u8]) -> Record<'l> {
 fn milter<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
     let (recipient, rest) = bracketed(rest)?;
     let Some(reply) = rest.strip_prefix(b", reject=") else {
-        return Some(Record::Nothing);
+        let is_cut = b", reject=".starts_with(rest);
+        return (!is_cut).then_some(Record::Nothing);
     };
-    Some(refused(id, None, recipient, reply))
+    refused(id, None, recipient, reply)
 }
 
 /// `<a@b>, relay=pc [192.0.2.9], reject=550 5.7.1 …`.
@@ -276,12 +280,25 @@ fn ruleset<'l>(id: &'l [u8], rest: &'l [u8]) -> Option<Record<'l>> {
     let (recipient, rest) = bracketed(rest)?;
     let (_, rest) = cut(rest, b' ')?;
     let client = field(rest, b"relay=").and_then(ip);
-    let reply = field(rest, b"reject=").unwrap_or_default();
-    Some(refused(id, client, recipient, reply))
+    match field(rest, b"reject=") {
+        Some(reply) => refused(id, client, recipient, reply),
+        // What a ruleset may do besides; without any of these the line is cut off.
+        None => [&b"quarantine="[..], b"discard"]
+            .iter()
+            .any(|other| memchr::memmem::find(rest, other).is_some())
+            .then_some(Record::Nothing),
+    }
 }
 
-fn refused<'l>(id: &'l [u8], ip: Option<IpAddr>, recipient: &'l [u8], reply: &[u8]) -> Record<'l> {
-    Record::Refused {
+fn refused<'l>(
+    id: &'l [u8],
+    ip: Option<IpAddr>,
+    recipient: &'l [u8],
+    reply: &[u8],
+) -> Option<Record<'l>> {
+    // Whether for good or for now tells the first of three digits.
+    let is_whole = reply.len() >= 3;
+    is_whole.then(|| Record::Refused {
         id: Some(id),
         entrance: Entrance::Smtp,
         ip,
@@ -289,7 +306,7 @@ fn refused<'l>(id: &'l [u8], ip: Option<IpAddr>, recipient: &'l [u8], reply: &[u
         sender: None,
         recipient,
         lasting: Lasting::of(reply),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -436,10 +453,30 @@ mod tests {
         ] {
             assert_eq!(
                 read(body),
-                refused(ID, None, b"carl@army.ml", b"550"),
+                refused(ID, None, b"carl@army.ml", b"550").unwrap(),
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_whole_or_not_at_all() {
+        for whole in [
+            "4APDc7lq012345: Milter: to=<carl@army.ml>, reject=550",
+            "4APDc7lq012345: ruleset=check_rcpt, arg1=<carl@army.ml>, relay=pc [192.0.2.9], reject=451",
+        ] {
+            assert!(matches!(read(whole), Record::Refused { .. }), "{whole}");
+            for end in "4APDc7lq012345: ".len()..whole.len() {
+                let cut = whole.get(..end).unwrap();
+                assert_eq!(read(cut), Record::Truncated, "{cut}");
+            }
+        }
+        for other in ["quarantine=x", "discard"] {
+            let body = format!("4APDc7lq012345: ruleset=check_rcpt, arg1=<a@b>, relay=pc, {other}");
+            assert_eq!(read(&body), Record::Nothing);
+        }
+        let from = "4APDc7lq012345: from=<a@b>, size=1, class=0, nrcpts=1, proto=ESMTP, daemon=MTA, relay=pc [192.0.2";
+        assert_eq!(read(from), Record::Truncated);
     }
 
     #[test]

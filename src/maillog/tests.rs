@@ -328,6 +328,20 @@ fn delivered(id: &str, recipient: &str) -> String {
 }
 
 #[test]
+fn a_queue_id_used_again_is_another_message_also_after_one_without_a_message_id() {
+    let anna = queued("ABCDE1", "", "anna@example.org")
+        .replace("message-id=<anna@example.org>", "message-id=<>");
+    assert!(anna.contains("message-id=<>"), "{anna}");
+    let text = anna
+        + &delivered("ABCDE1", "carl@army.ml")
+        + "Nov 25 10:00:00 mx postfix/cleanup[2]: ABCDE1: message-id=<3@mx>\n\
+           Nov 25 10:00:00 mx postfix/qmgr[3]: ABCDE1: from=<>, size=9, nrcpt=1 (queue active)\n"
+        + &delivered("ABCDE1", "anna@example.org");
+    let (lines, _) = told(text.as_bytes());
+    assert_eq!(lines[1], " > anna@example.org Sent Outside Unknown");
+}
+
+#[test]
 fn a_queue_id_used_again_is_another_message() {
     let anna = queued(
         "ABCDE1",

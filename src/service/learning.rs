@@ -17,11 +17,13 @@ mod suggest;
 mod trail;
 
 use std::cmp::Reverse;
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rustix::fs::FlockOperation;
 
 use super::Snapshot;
 use super::quarantine::Quarantine;
@@ -308,6 +310,17 @@ impl Learning {
         self.key.pseudonym(Kind::Domain, name)
     }
 
+    /// Waits until no other process learns from logs, and returns what keeps others waiting as long
+    /// as it lives: two that read the same log at once would both count it.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn alone(&self) -> std::io::Result<File> {
+        let key = File::open(dir(&self.quarantine).join("learn.key"))?;
+        rustix::fs::flock(&key, FlockOperation::LockExclusive)?;
+        Ok(key)
+    }
+
     fn mailbox(&self, local: &str, name: &str) -> Pseudonym {
         self.key.pseudonym(Kind::Person, &format!("{local}@{name}"))
     }
@@ -319,11 +332,12 @@ impl Learning {
     /// The store cannot be read.
     pub fn history(
         &self,
+        snapshot: &Snapshot,
         sender: &str,
         domain: &Domain,
         now: Timestamp,
     ) -> Result<Option<History>, StoreError> {
-        let pseudonym = self.domain(registrable(domain));
+        let pseudonym = self.domain(counted_as(snapshot, domain));
         let sender = self.key.pseudonym(Kind::Person, sender);
         self.quarantine.store.read(|ledger| {
             let Some(contact) = ledger.contact(&pseudonym)? else {
@@ -359,7 +373,7 @@ impl Learning {
         let frequent = self.habits.load().frequent.clone();
         let mut failure = None;
         let weighed = snapshot.assess_each(recipient, |domain| {
-            let (mails_before, answers_before) = match self.history(sender, domain, now) {
+            let (mails_before, answers_before) = match self.history(snapshot, sender, domain, now) {
                 Ok(history) => history.map_or((0, 0), |history| history.counts(&self.settings)),
                 Err(error) => {
                     failure = Some(error);

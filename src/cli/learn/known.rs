@@ -2,7 +2,8 @@
 //!
 //! A log is known by its marks ([`LogMark`]): what has grown since is new, and where it lies by
 //! now or how it is packed does not matter. Behind a known log another one may follow, as when a
-//! month is made of weeks. An older copy is shorter than what is known, and then known as a whole.
+//! month is made of weeks. An older copy is shorter than what is known, and then known as a whole;
+//! so is what can be read of a damaged one.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -124,15 +125,14 @@ fn longest(text: &mut Text, mut trail: Trail, marks: Vec<(LogMark, i64)>) -> Opt
                 });
             }
             Ok(true) => {}
-            // An older copy.
-            Ok(false) => {
-                return Some(Part {
+            // It ends before, or is damaged. What is known of it ends where a mark says so; without
+            // one it is an older copy.
+            Ok(false) | Err(_) => {
+                return found.or(Some(Part {
                     length: u64::MAX,
                     log,
-                });
+                }));
             }
-            // It is damaged here.
-            Err(_) => break,
         }
     }
     found
@@ -148,7 +148,8 @@ impl Text {
         };
         text.leave_out(start - text.position)?;
         let mut trail = Trail::default();
-        text.pass(&mut trail, HEAD as u64)?;
+        // Where it is damaged so early, that is all of it.
+        let _ = text.pass(&mut trail, HEAD as u64);
         Ok((text, trail))
     }
 

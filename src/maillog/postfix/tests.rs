@@ -152,6 +152,25 @@ fn a_client_has_its_login_and_who_came_before_the_filter() {
 }
 
 #[test]
+fn a_client_is_told_whole_or_not_at_all() {
+    let whole = "ABCDE: client=pc[192.0.2.9], sasl_method=PLAIN, sasl_username=";
+    for end in "ABCDE: ".len()..whole.len() {
+        let body = whole.get(..end).unwrap();
+        let is_whole = [
+            "ABCDE: client=pc[192.0.2.9]",
+            "ABCDE: client=pc[192.0.2.9],",
+            "ABCDE: client=pc[192.0.2.9], ",
+        ]
+        .contains(&body)
+            || body.contains("sasl_method=");
+        let record = read("postfix/smtpd", body);
+        if body.ends_with("sasl_usern") || !is_whole {
+            assert_eq!(record, Record::Truncated, "{body}");
+        }
+    }
+}
+
+#[test]
 fn a_refused_recipient_is_read_whoever_refused_it() {
     for verb in ["reject", "milter-reject"] {
         let body = format!(

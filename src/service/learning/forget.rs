@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::key::Kind;
-use super::{Learning, counted_as, organisation};
+use super::{Learning, counted_as, organisation, registrable};
 use crate::domain::Domain;
 use crate::service::Snapshot;
 use crate::store::{AuditEvent, Durability, Erased, EventKind, Pseudonym, StoreError};
@@ -92,10 +92,17 @@ impl Forgotten<'_> {
         self.at.is_empty()
     }
 
-    /// Returns the second up to which mail to a domain is forgotten.
+    /// Returns the second up to which mail to a domain is forgotten: by each name that it is or was
+    /// counted by, as the trusted list may be another one since.
     pub(super) fn domain(&self, domain: &Domain, snapshot: &Snapshot) -> Option<i64> {
-        let name = counted_as(snapshot, domain);
-        self.until(&self.learning.domain(name))
+        [
+            counted_as(snapshot, domain),
+            registrable(domain),
+            domain.ascii(),
+        ]
+        .iter()
+        .filter_map(|name| self.until(&self.learning.domain(name)))
+        .max()
     }
 
     /// Returns the second up to which mail of a sender is forgotten.
