@@ -102,12 +102,6 @@ impl Session {
         self.mta_is_sendmail && recipient.address.canonical() == recipient.canonical()
     }
 
-    /// Returns whether a recipient that is held is certainly not sent: the MTA removes it, or the
-    /// whole message is taken over ([`Message::must_split`]).
-    pub fn can_remove(&self, recipient: &Recipient) -> bool {
-        self.role == Role::Local || recipient.is_removable()
-    }
-
     /// CONNECT: who speaks to the MTA.
     ///
     /// Postfix's cleanup simulates a client `localhost` with port 0 for mail from sendmail(1).

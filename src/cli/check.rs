@@ -209,7 +209,7 @@ impl Judge<'_> {
         };
         let policy = &self.snapshot.policy;
         let mut verdict = policy.decide(&subject, &assessment, None, self.now);
-        if subject.role != Role::Local && !recipient.is_removable() {
+        if !recipient.can_be_held(subject.role) {
             verdict = verdict.without_removal();
         }
         let domain = match recipient.address.host() {

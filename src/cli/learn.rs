@@ -1,8 +1,6 @@
 //! `straymail learn`: learn from logs whom the site writes to, and see what was learned.
 
 mod files;
-mod known;
-mod lines;
 mod shown;
 
 use std::io::{self, Write};
@@ -179,7 +177,9 @@ impl Learn {
 
     /// Reads the logs and stores what they teach.
     fn read(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        let _alone = (site.learning.alone()).context("cannot wait for others that learn")?;
+        let _alone = (site.learning)
+            .alone(|| eprintln!("straymail: waits for another `straymail learn` to end"))
+            .context("cannot lock learn.key")?;
         let passed_since = site.learning.counts_mail_since()?;
         let mut learner = LogLearner::new(&site.snapshot).without(site.learning.forgotten()?);
         let mut outcome = Outcome {

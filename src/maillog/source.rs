@@ -303,6 +303,20 @@ impl LogFile {
         progress: impl Fn(u64),
         sink: impl FnMut(&super::Delivery<'_>),
     ) -> io::Result<()> {
+        let text = self.begin(log, progress)?;
+        log.read(text, sink)
+    }
+
+    /// Begins to read it with `log`, and returns the text to hand on to that; `progress` is told
+    /// how many bytes of the file each step took.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn begin<'r>(
+        &self,
+        log: &mut MailLog,
+        progress: impl Fn(u64) + 'r,
+    ) -> io::Result<Box<dyn Read + 'r>> {
         let file = File::open(&self.path)?;
         log.begin(&self.path.display().to_string(), self.written);
         let is_file = file.metadata()?.is_file();
@@ -312,7 +326,7 @@ impl LogFile {
             progress,
         };
         let (text, _) = decompress(counted)?;
-        log.read(text, sink)
+        Ok(text)
     }
 
     /// Returns by how many bytes it has grown since it was looked at.

@@ -247,7 +247,7 @@ impl Conversation {
             self.let_pass(recipient);
             return Answer::Continue;
         }
-        let verdict = match self.session.can_remove(&recipient) {
+        let verdict = match recipient.can_be_held(self.session.role()) {
             true => verdict,
             false => verdict.without_removal(),
         };

@@ -10,6 +10,8 @@ mod batch;
 mod forget;
 mod history;
 mod key;
+mod known;
+mod lines;
 mod log;
 mod mailboxes;
 mod settings;
@@ -40,10 +42,11 @@ pub use batch::Batch;
 pub use forget::Forgotten;
 pub use history::{EVERYBODY, History, NotYet};
 pub use key::LearnKeyError;
+pub use lines::read_lines;
 pub use log::{Counted, Known, LogLearner, New, Section};
 pub use settings::LearningSettings;
 pub use suggest::{Suggestion, Suggestions};
-pub use trail::{ENDING, HEAD, Trail};
+pub use trail::Trail;
 
 use batch::{Side, Tally};
 use key::{Kind, LearnKey};
@@ -310,14 +313,17 @@ impl Learning {
         self.key.pseudonym(Kind::Domain, name)
     }
 
-    /// Waits until no other process learns from logs, and returns what keeps others waiting as long
-    /// as it lives: two that read the same log at once would both count it.
+    /// Waits until no other process learns from logs, having called `waits` if there is one, and
+    /// returns what keeps others waiting as long as it lives: two that read the same log at once would both count it.
     ///
     /// # Errors
     /// The file system refused.
-    pub fn alone(&self) -> std::io::Result<File> {
+    pub fn alone(&self, waits: impl FnOnce()) -> std::io::Result<File> {
         let key = File::open(dir(&self.quarantine).join("learn.key"))?;
-        rustix::fs::flock(&key, FlockOperation::LockExclusive)?;
+        if rustix::fs::flock(&key, FlockOperation::NonBlockingLockExclusive).is_err() {
+            waits();
+            rustix::fs::flock(&key, FlockOperation::LockExclusive)?;
+        }
         Ok(key)
     }
 

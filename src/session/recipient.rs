@@ -3,7 +3,7 @@
 use super::{Change, to_owned};
 use crate::address::{Address, Host};
 use crate::domain::Domain;
-use crate::policy::Verdict;
+use crate::policy::{Role, Verdict};
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
 
@@ -87,12 +87,19 @@ impl Recipient {
             .map(|path| Change::DeleteRecipient(path.to_vec()))
     }
 
-    /// Returns whether those certainly match at both MTAs.
+    /// Returns whether it is certainly not sent when a session of this role holds it: mail from
+    /// sendmail(1) is taken over whole ([`super::Message::must_split`]), of other mail the MTA
+    /// removes it.
+    pub fn can_be_held(&self, role: Role) -> bool {
+        role == Role::Local || self.is_removable()
+    }
+
+    /// Returns whether the removals certainly match at both MTAs.
     ///
     /// Where the argument holds more than an address, they may keep a third spelling to
     /// themselves: Postfix of `<@relay.test:carl%army.ml@our.host>` and `<,carl%army.ml@our.host>`,
     /// Sendmail of `,carl%army.ml@our.host`.
-    pub fn is_removable(&self) -> bool {
+    fn is_removable(&self) -> bool {
         let path = self.address.path();
         let inside = (path.strip_prefix(b"<")).and_then(|inside| inside.strip_suffix(b">"));
         let inside = inside.unwrap_or(path);

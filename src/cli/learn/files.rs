@@ -1,7 +1,7 @@
 //! The logs to learn from, oldest first.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read as _};
+use std::cell::Cell;
+use std::io::{self, BufReader};
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
@@ -11,11 +11,9 @@ use jiff::tz::TimeZone;
 use crate::cli::desk::Desk;
 use crate::cli::scan_log::{progress, tell_again};
 use crate::maillog::{self, Delivery, LogFile, MailLog};
-use crate::service::learning::{Known, Learning, Section, Trail};
+use crate::service::learning::{Known, Learning, Section, Trail, read_lines};
 use crate::store::{LogMark, StoreError};
 use crate::untrusted::Untrusted;
-
-use super::{known, lines};
 
 /// A log that cannot be read, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -71,13 +69,13 @@ impl Input {
         }
     }
 
-    /// Returns what was counted of it before. Standard input and pipes are not known again.
+    /// Returns what was counted of it before. Standard input is not known again.
     ///
     /// # Errors
     /// What was learned cannot be read.
     pub(super) fn known(&self, learning: &Learning) -> Result<Known, StoreError> {
-        match self.file.as_ref().filter(|file| file.is_regular()) {
-            Some(file) => known::look(file, learning),
+        match &self.file {
+            Some(file) => learning.known(file),
             None => Ok(Known::default()),
         }
     }
@@ -106,32 +104,23 @@ impl Input {
         trail: &mut Trail,
         sink: impl FnMut(&Delivery<'_>, Section),
     ) -> io::Result<()> {
-        let Some(looked_at) = &self.file else {
+        let Some(file) = &self.file else {
             let (text, _) = maillog::decompress(io::stdin().lock())?;
             log.begin("standard input", self.now);
-            return lines::read(BufReader::new(text), known, trail, log, sink);
+            return read_lines(BufReader::new(text), known, trail, log, sink);
         };
         self.bar.set_message(self.name());
-        let file = File::open(looked_at.path())?;
-        let metadata = file.metadata()?;
-        log.begin(
-            &looked_at.path().display().to_string(),
-            written(&metadata, self.now),
-        );
-        let most = match metadata.is_file() {
-            true => looked_at.size(),
-            false => u64::MAX,
+        // A million lines a second need no million updates.
+        let pending = Cell::new(0);
+        let step = |bytes: u64| {
+            pending.set(pending.get() + bytes);
+            if pending.get() > 1 << 20 {
+                self.bar.inc(pending.take());
+            }
         };
-        let file = file.take(most);
-        let (text, _) = maillog::decompress(self.bar.wrap_read(file))?;
-        lines::read(BufReader::new(text), known, trail, log, sink)
+        let read = (file.begin(log, step))
+            .and_then(|text| read_lines(BufReader::new(text), known, trail, log, sink));
+        self.bar.inc(pending.take());
+        read
     }
-}
-
-/// Returns when a log was written last, from which the years of its times are inferred.
-fn written(metadata: &Metadata, now: Timestamp) -> Timestamp {
-    (metadata.modified().ok())
-        .and_then(|modified| Timestamp::try_from(modified).ok())
-        .filter(|written| *written <= now)
-        .unwrap_or(now)
 }

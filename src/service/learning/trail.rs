@@ -10,10 +10,10 @@ use crate::store::LogMark;
 
 /// Octets by which a log's beginning is known, some twenty lines; its first line if that is as
 /// long.
-pub const HEAD: usize = 4096;
+pub(super) const HEAD: usize = 4096;
 
 /// Octets by which a log's last lines are known.
-pub const ENDING: usize = 16 * 1024;
+pub(super) const ENDING: usize = 16 * 1024;
 
 /// The octets of a log that passed by, as far as a [`LogMark`] needs them.
 #[derive(Debug, Default)]

@@ -7,7 +7,8 @@
 use std::io::{self, BufRead, Read};
 
 use crate::maillog::{Delivery, MAX_LINE, MailLog, Outcome};
-use crate::service::learning::{Known, Section, Trail};
+
+use super::{Known, Section, Trail};
 
 /// Reads `text` with `log`; lines that begin within the first octets that are `known` were counted
 /// before.
@@ -17,7 +18,7 @@ use crate::service::learning::{Known, Section, Trail};
 ///
 /// # Errors
 /// The text cannot be read on.
-pub(super) fn read(
+pub fn read_lines(
     mut text: impl BufRead,
     known: &Known,
     trail: &mut Trail,
@@ -248,7 +249,7 @@ mod tests {
                 length,
                 ..Known::default()
             };
-            read(slow, &known_octets, &mut trail, &mut log, |_, section| {
+            read_lines(slow, &known_octets, &mut trail, &mut log, |_, section| {
                 told.push(section);
             })
             .unwrap();

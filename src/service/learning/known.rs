@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 
 use crate::maillog::{self, Compression, LogFile};
-use crate::service::learning::{ENDING, HEAD, Known, Learning, Trail};
 use crate::store::{LogMark, StoreError};
+
+use super::trail::{ENDING, HEAD};
+use super::{Known, Learning, Trail};
 
 /// Known logs that may follow each other in one file: the weeks of a year.
 const MOST_PARTS: usize = 64;
@@ -36,13 +38,22 @@ enum Source {
     Packed(Box<dyn Read>),
 }
 
-/// Returns how much of `file` was counted before.
-///
-/// What cannot be read of it is not known; reading it tells why.
-///
-/// # Errors
-/// The store cannot be read.
-pub(super) fn look(file: &LogFile, learning: &Learning) -> Result<Known, StoreError> {
+impl Learning {
+    /// Returns how much of `file` was counted before. What cannot be read twice is not known.
+    ///
+    /// What cannot be read of it is not known either; reading it tells why.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn known(&self, file: &LogFile) -> Result<Known, StoreError> {
+        match file.is_regular() {
+            true => look(file, self),
+            false => Ok(Known::default()),
+        }
+    }
+}
+
+fn look(file: &LogFile, learning: &Learning) -> Result<Known, StoreError> {
     let mut known = Known::default();
     let mut text = None;
     for _ in 0..MOST_PARTS {
