@@ -302,7 +302,7 @@ fn the_report_says_first_what_matters() {
 2026-11-24 10:00 to 2026-11-24 10:00, 5 lines
             1  mails of your senders
             1  recipients of these
-            1  distinct domains
+            1  distinct domains, with those that aliases and forwards led to
             0  mails of others and bounces, not judged
 Of the recipients would be
             0  rejected
@@ -323,40 +323,47 @@ army.ml  army.mil       84       0     1     0       1        1  2026-11-24  the
 }
 
 #[test]
-fn another_configuration_is_compared_pair_by_pair() {
+fn leaks_beyond_the_list_are_counted_and_the_newest_are_listed() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("mail.log"), LEAK).unwrap();
-    fs::write(
-        dir.path().join("old.yaml"),
-        "trusted:\n  own: [example.org]\n",
-    )
-    .unwrap();
     fs::write(dir.path().join("milter.yaml"), CONFIG).unwrap();
-    let report = json(dir.path(), &["mail.log", "--compare", "old.yaml"]);
-    let compared = &report["compared"];
+    let mut log = String::new();
+    for number in 0..500 {
+        let alias = LEAK
+            .replace("ABCDE1", &format!("ABC{number:03}"))
+            .replace("Nov 24", &format!("Nov {}", 10 + number / 50))
+            .replace(
+                "to=<carl@army.ml>,",
+                "to=<carl@army.ml>, orig_to=<all@example.org>,",
+            );
+        log += &alias;
+    }
+    fs::write(dir.path().join("mail.log"), log).unwrap();
+    let report = json(dir.path(), &["mail.log"]);
+    let counts = &report["counts"];
     assert_eq!(
-        (&compared["before"]["held"], &compared["after"]["held"]),
-        (&0.into(), &1.into())
+        [
+            &counts["leaks"],
+            &counts["leaks_unseen"],
+            &counts["unlisted_leaks"]
+        ],
+        [500, 500, 300]
     );
-    let expected = serde_json::json!([{
-        "sender": "anna@example.org", "recipient": "carl@army.ml", "before": 0, "after": 1,
-    }]);
-    assert_eq!(compared["newly_kept_back"], expected);
-    assert_eq!(compared["no_longer_kept_back"], serde_json::json!([]));
-    // The other way round.
-    fs::write(
-        dir.path().join("milter.yaml"),
-        "trusted:\n  own: [example.org]\n",
-    )
-    .unwrap();
-    fs::write(dir.path().join("old.yaml"), CONFIG).unwrap();
-    let report = json(dir.path(), &["mail.log", "--compare", "old.yaml"]);
-    assert_eq!(report["compared"]["no_longer_kept_back"][0]["before"], 1);
-    let broken = straymail(dir.path())
-        .args(["mail.log", "--compare", "nowhere.yaml"])
-        .output()
-        .unwrap();
-    assert_eq!(broken.status.code(), Some(78));
+    let by_day: Vec<u64> = (report["days"].as_array().unwrap().iter())
+        .map(|day| day["leaked"].as_u64().unwrap())
+        .collect();
+    assert_eq!(by_day, [50; 10]);
+    let listed = report["leaks"].as_array().unwrap();
+    assert_eq!(listed.len(), 200);
+    assert_eq!(listed[0]["time"], "2026-11-16T10:00:01Z");
+    let output = straymail(dir.path()).arg("mail.log").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for told in [
+        "Of these 500 by an alias",
+        "2026-11-19 10:00",
+        "… and 180 more (--top, --json)\n300 older ones are counted and not listed",
+    ] {
+        assert!(said.contains(told), "{told} in {said}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::logging::event;
 use crate::maillog::{self, Compression, LogFile, MailLog, Tally};
 use crate::service::passage::Roles;
-use crate::service::scan::{self, Difference, Report, Scan};
+use crate::service::scan::{Comparison, Difference, Report, Scan};
 use crate::untrusted::{Untrusted, json_line};
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
@@ -41,7 +41,7 @@ pub(super) struct ScanLog {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
-    /// Write the report as one HTML file, to be read by people without access here
+    /// Write the report as one HTML file, to be read by people without access here; `-` prints it
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Hide who wrote: the local part of every address becomes a number
@@ -90,17 +90,24 @@ impl ScanLog {
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
         let zone = self.time_zone.clone().unwrap_or_else(TimeZone::system);
-        let mut scans = vec![scan_of(config, zone.clone(), now)];
-        scans.extend(older.map(|older| scan_of(older, zone.clone(), now)));
+        let mut scan = scan_of(config, zone.clone(), now);
+        let mut older = older.map(|older| {
+            let before = scan_of(older, zone.clone(), now);
+            (before, Comparison::default())
+        });
         let mut log = MailLog::new(zone.clone(), now);
-        let logs = self.read(&mut log, &mut scans, &zone, now)?;
-        let mut reports = scans.into_iter().map(Scan::finish);
-        let Some(report) = reports.next() else {
-            return Ok(EXIT_FINE);
-        };
-        let compared = reports.next().map(|before| scan::compare(&before, &report));
+        let logs = self.read(&mut log, &zone, now, |delivery| {
+            scan.delivery(delivery);
+            if let Some((before, comparison)) = &mut older {
+                before.delivery(delivery);
+                comparison.delivery(delivery, before, &scan);
+            }
+        })?;
+        let report = scan.finish();
+        let compared =
+            older.map(|(before, comparison)| comparison.finish(&before.finish(), &report));
         let mut findings = Findings {
-            version: 1,
+            version: 2,
             logs,
             read: log.tally(),
             report,
@@ -112,12 +119,22 @@ impl ScanLog {
         let damaged = findings.logs.iter().any(|log| log.error.is_some());
         let suspicious = findings.report.counts.suspect + findings.report.counts.certain > 0
             || findings.report.counts.leaks > 0;
+        let mut printed = None;
         if let Some(path) = &self.html {
             let page = page::render(&findings, &zone, now).context("the HTML report")?;
-            std::fs::write(path, page)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            if path.as_os_str() == "-" {
+                printed = Some(page);
+            } else {
+                std::fs::write(path, page)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
         }
-        match self.print(&findings, &zone, BufWriter::new(io::stdout().lock())) {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let told = match &printed {
+            Some(page) => (out.write_all(page.as_bytes())).and_then(|()| out.flush()),
+            None => self.print(&findings, &zone, out),
+        };
+        match told {
             Ok(()) => {}
             // The reader, such as head(1), has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -134,9 +151,9 @@ impl ScanLog {
     fn read(
         &self,
         log: &mut MailLog,
-        scans: &mut [Scan],
         zone: &TimeZone,
         now: Timestamp,
+        mut sink: impl FnMut(&maillog::Delivery<'_>),
     ) -> anyhow::Result<Vec<Log>> {
         let mut logs = Vec::new();
         let mut files = Vec::new();
@@ -149,11 +166,6 @@ impl ScanLog {
         for again in maillog::in_order(&mut files) {
             tell_again(&again);
         }
-        let mut sink = |delivery: &maillog::Delivery<'_>| {
-            for scan in &mut *scans {
-                scan.delivery(delivery);
-            }
-        };
         let bar = progress(files.iter().map(LogFile::size).sum());
         for file in &files {
             bar.set_message(Untrusted::text(&file.path().display().to_string()).to_string());
@@ -257,8 +269,7 @@ impl Findings {
             hide(&mut pair.recipient);
         }
         if let Some(compared) = &mut self.compared {
-            let changes = compared.newly_kept_back.iter_mut();
-            for change in changes.chain(&mut compared.no_longer_kept_back) {
+            for change in &mut compared.changes {
                 hide(&mut change.sender);
                 hide(&mut change.recipient);
             }

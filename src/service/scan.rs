@@ -10,6 +10,8 @@
 //! a bound, beyond which it only counts.
 
 mod day;
+mod difference;
+mod fate;
 mod leak;
 mod report;
 mod suspect;
@@ -31,18 +33,16 @@ use crate::session::{Passage, Recipient};
 use crate::untrusted::Untrusted;
 
 pub use day::Day;
+pub use difference::{Change, Comparison, Difference, Shift, Turn};
+pub use fate::Fate;
 pub use leak::{Leak, Way};
-pub use report::{Counts, Difference, Report, compare};
-pub use suspect::{Neighbour, Pair, Suspect};
+pub use report::{Counts, Report};
+pub use suspect::{MOST_SENDERS, Neighbour, Pair, Suspect};
 
 use suspect::Suspects;
 
 /// Most distinct recipient domains that are counted; 16 bytes each.
 const MOST_DOMAINS: usize = 500_000;
-/// Most leaks that are listed one by one, of one domain and in all; the oldest. The others are
-/// counted. A real neighbour with much mail must not crowd out the typos.
-const MOST_LEAKS_EACH: u64 = 200;
-const MOST_LEAKS: usize = 20_000;
 
 /// A replay of a log under one configuration.
 pub struct Scan {
@@ -56,10 +56,11 @@ pub struct Scan {
     /// Mails that a domain sent to this site.
     answers: ByNumber<u32>,
     suspects: Suspects,
-    leaks: Vec<Leak>,
+    leaks: leak::Leaks,
     days: day::Days,
     counts: Counts,
     message: Origin,
+    fate: Fate,
 }
 
 /// What is known of a recipient domain.
@@ -83,15 +84,17 @@ impl Scan {
             distinct: HashSet::default(),
             answers: ByNumber::default(),
             suspects: Suspects::default(),
-            leaks: Vec::new(),
+            leaks: leak::Leaks::default(),
             counts: Counts::default(),
             message: Origin::default(),
+            fate: Fate::Passed,
         }
     }
 
     /// Takes one delivery into account.
     pub fn delivery(&mut self, delivery: &Delivery<'_>) {
         self.message.look(delivery, &self.snapshot, &self.roles);
+        self.fate = Fate::Passed;
         if delivery.first_of_message {
             match self.message.passage() {
                 Passage::Judged => self.counts.mails += 1,
@@ -112,6 +115,22 @@ impl Scan {
     /// Returns the message of the delivery taken into account last.
     pub fn origin(&self) -> &Origin {
         &self.message
+    }
+
+    /// Returns what became of the recipient judged with the last delivery; [`Fate::Passed`] also
+    /// when none was judged.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Returns the sender of `delivery`, the last one, and the recipient that a milter would have
+    /// seen, in comparable form.
+    pub fn names(&self, delivery: &Delivery<'_>) -> (&str, String) {
+        let seen = delivery.original.unwrap_or(delivery.recipient);
+        (
+            sender_of(delivery, self.message.sender()),
+            self.parse(seen).canonical(),
+        )
     }
 
     /// Ends the replay.
@@ -237,12 +256,15 @@ impl Scan {
         if verdict.band == Band::Clean {
             return;
         }
+        self.fate = Fate::of(&verdict);
         let refused = delivery.outcome == Outcome::Refused;
         self.counts.bands(verdict.band);
         self.counts.actions(verdict.intended);
+        self.counts.observed += u64::from(self.fate == Fate::Observed);
         self.counts.refused += u64::from(refused && verdict.band >= Band::Suspect);
         self.days.flagged(delivery.time, verdict.intended);
-        entry.judged(delivery.time, sender, &recipient, &verdict);
+        entry.seen(delivery.time, self.days.date(delivery.time), sender);
+        entry.judged(sender, &recipient, &verdict);
     }
 
     /// Notes what became of a recipient at a doubtful domain.
@@ -263,14 +285,12 @@ impl Scan {
         if verdict.band < Band::Suspect {
             return;
         }
-        entry.seen(delivery.time, sender);
+        let date = self.days.date(delivery.time);
+        entry.seen(delivery.time, date, sender);
         match (delivery.outcome, delivery.destination) {
             (Outcome::Sent, Destination::Outside | Destination::Loopback) => {
-                entry.delivered();
-                if self.leaks.len() < MOST_LEAKS && entry.delivered <= MOST_LEAKS_EACH {
-                    let leak = Leak::new(delivery, sender, &recipient, suspect, way);
-                    self.leaks.push(leak);
-                }
+                entry.delivered(date, way);
+                (self.leaks).add(Leak::new(delivery, sender, &recipient, suspect, way));
             }
             (Outcome::Bounced, _) => entry.bounced += 1,
             _ => {}

@@ -7,14 +7,13 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use crate::cli::desk::{address, both_spellings};
 use crate::cli::explanation::reason;
-use crate::policy::Mode;
 use crate::score::Piece;
-use crate::service::scan::{Day, Neighbour, Report, Suspect};
+use crate::service::scan::{Day, Neighbour, Report, Suspect, Turn};
 use crate::untrusted::Untrusted;
 
 use super::Findings;
 use super::figures::{counted, day, grouped, minute};
-use super::text::{notes, way_of, without_neighbours};
+use super::text::{notes, observed, unlisted, up_to_most, way_of, without_neighbours};
 
 /// Rows of each table: a report is read, data are asked of `--json`.
 const ROWS: usize = 500;
@@ -75,13 +74,15 @@ pub(super) fn render(
         held => grouped(counts.held), per_day => format!("{mean:.1}"),
         worst => if worst > 0 { grouped(worst) } else { String::new() },
         mails => grouped(counts.mails), domains => grouped(counts.domains),
-        observing => report.mode == Mode::Observe,
+        observed => observed(findings).unwrap_or_default(),
         chart => chart(&report.days),
         leaked_rows => leaks.collect::<Vec<_>>(),
-        leaked_more => more(report.leaks.len() as u64 + counts.unlisted_leaks),
+        leaked_more => more(report.leaks.len() as u64),
+        leaked_unlisted => unlisted(findings).unwrap_or_default(),
         unseen => if counts.leaks_unseen > 0 { grouped(counts.leaks_unseen) } else { String::new() },
         suspects => listed.iter().map(|suspect| row(suspect, most, zone)).collect::<Vec<_>>(),
         suspects_more => more(report.suspects.len() as u64 + counts.unlisted_domains),
+        neighbours_more => more(report.neighbours().count() as u64),
         neighbours => neighbours.map(|suspect| row(suspect, most, zone)).collect::<Vec<_>>(),
         compared => compared(findings),
         read => format!("{} in {}", counted(read.lines, "line"), counted(findings.logs.len() as u64, "file")),
@@ -145,9 +146,9 @@ fn row(suspect: &Suspect, most: u64, zone: &TimeZone) -> Value {
         pieces => pieces.collect::<Vec<_>>(), why => reason(&suspect.assessment),
         score => suspect.assessment.score, rejected => grouped(suspect.rejected),
         held => grouped(suspect.held), noted => grouped(suspect.noted),
-        senders => grouped(suspect.senders as u64), leaked => grouped(suspect.delivered), bar,
+        senders => up_to_most(suspect.senders), leaked => grouped(suspect.delivered), bar,
         last => suspect.last.map_or_else(String::new, |last| day(last, zone)),
-        answers => suspect.answers, days => suspect.days,
+        answers => suspect.answers, days => up_to_most(suspect.days),
         disguised => suspect.neighbour == Neighbour::Disguised,
     }
 }
@@ -220,25 +221,26 @@ fn compared(findings: &Findings) -> Value {
     let counts = [
         ("would be rejected", before.rejected, after.rejected),
         ("would be held", before.held, after.held),
+        ("of these observed only", before.observed, after.observed),
         ("would be tagged", before.tagged, after.tagged),
         ("would be noted", before.accepted, after.accepted),
     ];
     let counts = counts.map(|(what, before, after)| {
         context! { what, before => grouped(before), after => grouped(after) }
     });
-    let parts = [
-        ("Newly kept back", &compared.newly_kept_back),
-        ("No longer kept back", &compared.no_longer_kept_back),
-    ];
-    let parts = parts.map(|(title, changes)| {
+    let parts = Turn::ALL.map(|turn| {
+        let (changes, recipients) = compared.of(turn);
         let rows = changes.iter().take(ROWS).map(|change| {
+            let shift = change.shift;
             context! {
                 sender => address(&change.sender), recipient => address(&change.recipient),
-                before => grouped(change.before), after => grouped(change.after),
+                before => shift.before.name(), after => shift.after.name(),
+                mails => grouped(shift.recipients),
             }
         });
         context! {
-            title, count => counted(changes.len() as u64, "pair"), rows => rows.collect::<Vec<_>>(),
+            title => turn.title(), count => counted(recipients, "recipient"),
+            rows => rows.collect::<Vec<_>>(), more => more(changes.len() as u64),
         }
     });
     context! { counts => counts.to_vec(), parts => parts.to_vec() }

@@ -8,8 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::desk::{address, both_spellings, number, print, table};
 use crate::cli::explanation::reason;
-use crate::policy::Mode;
-use crate::service::scan::{Difference, Leak, Neighbour, Suspect, Way};
+use crate::service::scan::{Difference, Leak, MOST_SENDERS, Neighbour, Suspect, Turn, Way};
 use crate::untrusted::Untrusted;
 
 use super::Findings;
@@ -54,23 +53,26 @@ fn head(findings: &Findings, zone: &TimeZone, out: &mut dyn Write) -> io::Result
     };
     line(out, counts.mails, "mails of your senders")?;
     line(out, counts.recipients, "recipients of these")?;
-    line(out, counts.domains, "distinct domains")?;
+    line(
+        out,
+        counts.domains,
+        "distinct domains, with those that aliases and forwards led to",
+    )?;
     line(
         out,
         counts.inbound_mails + counts.null_sender_mails,
         "mails of others and bounces, not judged",
     )?;
-    let would = match findings.report.mode {
-        Mode::Enforce => "would be",
-        Mode::Observe => "would be (policy.mode is observe: nothing is kept back yet)",
-    };
-    writeln!(out, "Of the recipients {would}")?;
+    writeln!(out, "Of the recipients would be")?;
     line(out, counts.rejected, "rejected")?;
     line(out, counts.held, "held")?;
     if counts.tagged > 0 {
         line(out, counts.tagged, "tagged")?;
     }
     line(out, counts.accepted, "noted in the log, and delivered")?;
+    if let Some(observed) = observed(findings) {
+        writeln!(out, "{observed}")?;
+    }
     if let Some((mean, most)) = findings.report.kept_back_per_day {
         writeln!(
             out,
@@ -93,6 +95,26 @@ fn head(findings: &Findings, zone: &TimeZone, out: &mut dyn Write) -> io::Result
         )?;
     }
     Ok(())
+}
+
+/// Says how much of what would be kept back is only observed, when any is.
+pub(super) fn observed(findings: &Findings) -> Option<String> {
+    let counts = &findings.report.counts;
+    let kept_back = counts.held + counts.rejected;
+    match counts.observed {
+        0 => None,
+        all if all == kept_back => Some(
+            "All that is to be held or rejected is only observed (`mode: observe`): nothing is kept back yet."
+                .to_owned(),
+        ),
+        some => Some(format!(
+            "Of those to be held or rejected, {} only observed (`mode: observe`) and go out all the same.",
+            match some {
+                1 => "1 is".to_owned(),
+                some => format!("{} are", grouped(some)),
+            }
+        )),
+    }
 }
 
 /// Returns what trusting the likely neighbours would spare, when there are any.
@@ -131,11 +153,11 @@ fn leaks(findings: &Findings, zone: &TimeZone, top: usize, out: &mut dyn Write) 
         ]);
     }
     print(&rows, out)?;
-    more(
-        leaks.len() + findings.report.counts.unlisted_leaks as usize,
-        top,
-        out,
-    )
+    more(leaks.len(), top, out)?;
+    if let Some(unlisted) = unlisted(findings) {
+        writeln!(out, "{unlisted}")?;
+    }
+    Ok(())
 }
 
 fn suspects(
@@ -170,7 +192,7 @@ fn suspects(
             number(suspect.held),
             number(suspect.noted),
             number(suspect.delivered),
-            number(suspect.senders),
+            number(up_to_most(suspect.senders)),
             Cell::new(
                 suspect
                     .last
@@ -211,8 +233,8 @@ fn neighbours(findings: &Findings, top: usize, out: &mut dyn Write) -> io::Resul
             Cell::new(both_spellings(suspect.meant())),
             number(suspect.delivered),
             number(suspect.answers),
-            number(suspect.days),
-            number(suspect.senders),
+            number(up_to_most(suspect.days)),
+            number(up_to_most(suspect.senders)),
             Cell::new(match suspect.neighbour {
                 Neighbour::Disguised => "looks the same to the eye: beware",
                 Neighbour::Likely | Neighbour::No => "",
@@ -230,24 +252,30 @@ fn difference(compared: &Difference, top: usize, out: &mut dyn Write) -> io::Res
     for (what, before, after) in [
         ("rejected", before.rejected, after.rejected),
         ("held", before.held, after.held),
-        ("noted", before.accepted, after.accepted),
+        ("of these observed only", before.observed, after.observed),
         ("tagged", before.tagged, after.tagged),
+        ("noted", before.accepted, after.accepted),
     ] {
         rows.add_row([Cell::new(what), number(before), number(after)]);
     }
     print(&rows, out)?;
-    for (title, changes) in [
-        ("Newly kept back", &compared.newly_kept_back),
-        ("No longer kept back", &compared.no_longer_kept_back),
-    ] {
-        writeln!(out, "{title}: {}", counted(changes.len() as u64, "pair"))?;
-        let mut rows = table(&["SENDER", "RECIPIENT", "BEFORE", "AFTER"]);
+    for turn in Turn::ALL {
+        let (changes, recipients) = compared.of(turn);
+        writeln!(
+            out,
+            "{}: {}",
+            turn.title(),
+            counted(recipients, "recipient")
+        )?;
+        let mut rows = table(&["SENDER", "RECIPIENT", "BEFORE", "AFTER", "MAILS"]);
         for change in changes.iter().take(top) {
+            let shift = change.shift;
             rows.add_row([
                 Cell::new(address(&change.sender)),
                 Cell::new(address(&change.recipient)),
-                number(change.before),
-                number(change.after),
+                Cell::new(shift.before.name()),
+                Cell::new(shift.after.name()),
+                number(shift.recipients),
             ]);
         }
         if !changes.is_empty() {
@@ -255,7 +283,34 @@ fn difference(compared: &Difference, top: usize, out: &mut dyn Write) -> io::Res
             more(changes.len(), top, out)?;
         }
     }
+    if compared.untold > 0 {
+        let untold = counted(compared.untold, "recipient");
+        writeln!(
+            out,
+            "{untold} of these counted only: more pairs than are listed"
+        )?;
+    }
     Ok(())
+}
+
+/// Says how many leaks are counted and not listed anywhere, when there are any.
+pub(super) fn unlisted(findings: &Findings) -> Option<String> {
+    let count = findings.report.counts.unlisted_leaks;
+    (count > 0).then(|| {
+        format!(
+            "{} counted and not listed: only the newest 200 of a domain and 20 000 in all are.",
+            match count {
+                1 => "1 older one is".to_owned(),
+                count => format!("{} older ones are", grouped(count)),
+            }
+        )
+    })
+}
+
+/// Returns a number of senders or days as it is counted: up to a thousand.
+pub(super) fn up_to_most(number: usize) -> String {
+    let and_more = if number >= MOST_SENDERS { "+" } else { "" };
+    format!("{}{and_more}", grouped(number as u64))
 }
 
 /// Says what could not be used, and only that.

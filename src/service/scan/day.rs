@@ -59,8 +59,32 @@ impl Days {
         });
     }
 
-    pub(super) fn leaked(&mut self, time: i64) {
-        self.add(time, |day| day.leaked += 1);
+    /// Counts deliveries to a doubtful domain.
+    pub(super) fn leaked(&mut self, date: Date, count: u64) {
+        self.add_on(date, |day| day.leaked += count);
+    }
+
+    /// Returns the day of a time; `None` beyond the year 9999.
+    pub(super) fn date(&mut self, time: i64) -> Option<Date> {
+        if let Some((from, to, date)) = self.last
+            && (from..to).contains(&time)
+        {
+            return Some(date);
+        }
+        let zoned = Timestamp::from_second(time)
+            .ok()?
+            .to_zoned(self.zone.clone());
+        let date = zoned.date();
+        let bounds = zoned.start_of_day().ok().and_then(|start| {
+            Some((
+                start.timestamp().as_second(),
+                start.tomorrow().ok()?.timestamp().as_second(),
+            ))
+        });
+        if let Some((from, to)) = bounds {
+            self.last = Some((from, to, date));
+        }
+        Some(date)
     }
 
     /// Returns the days from the first to the last, those without mail included.
@@ -77,26 +101,12 @@ impl Days {
     }
 
     fn add(&mut self, time: i64, add: impl FnOnce(&mut Day)) {
-        let date = match self.last {
-            Some((from, to, date)) if (from..to).contains(&time) => date,
-            _ => {
-                let Ok(timestamp) = Timestamp::from_second(time) else {
-                    return;
-                };
-                let zoned = timestamp.to_zoned(self.zone.clone());
-                let date = zoned.date();
-                let bounds = zoned.start_of_day().ok().and_then(|start| {
-                    Some((
-                        start.timestamp().as_second(),
-                        start.tomorrow().ok()?.timestamp().as_second(),
-                    ))
-                });
-                if let Some((from, to)) = bounds {
-                    self.last = Some((from, to, date));
-                }
-                date
-            }
-        };
+        if let Some(date) = self.date(time) {
+            self.add_on(date, add);
+        }
+    }
+
+    fn add_on(&mut self, date: Date, add: impl FnOnce(&mut Day)) {
         if self.days.len() >= MOST_DAYS && !self.days.contains_key(&date) {
             return;
         }

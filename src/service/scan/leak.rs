@@ -1,10 +1,52 @@
-//! One delivery to a doubtful domain, as the log tells it.
+//! Deliveries to doubtful domains, as the log tells them.
 
+use foldhash::HashMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::maillog::Delivery;
 use crate::untrusted::Untrusted;
+
+/// Most leaks that are listed one by one, of one domain and in all; the newest. The others are
+/// counted. A real neighbour with much mail must not crowd out the typos.
+const MOST_EACH: usize = 200;
+const MOST: usize = 20_000;
+/// How many more wait until the oldest are left out.
+const SLACK: usize = 5000;
+
+/// The newest leaks of a log.
+#[derive(Debug, Default)]
+pub(super) struct Leaks(Vec<Leak>);
+
+impl Leaks {
+    pub(super) fn add(&mut self, leak: Leak) {
+        self.0.push(leak);
+        if self.0.len() >= MOST + SLACK {
+            self.leave_out();
+        }
+    }
+
+    /// Returns those that are listed, oldest first.
+    pub(super) fn finish(mut self) -> Vec<Leak> {
+        self.leave_out();
+        self.0
+    }
+
+    fn leave_out(&mut self) {
+        self.0.sort_by_key(|leak| leak.time);
+        let mut of_domain: HashMap<u32, usize> = HashMap::default();
+        let mut listed: Vec<Leak> = (self.0.drain(..).rev())
+            .filter(|leak| {
+                let count = of_domain.entry(leak.suspect).or_default();
+                *count += 1;
+                *count <= MOST_EACH
+            })
+            .take(MOST)
+            .collect();
+        listed.reverse();
+        self.0 = listed;
+    }
+}
 
 /// How a mail came to go there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

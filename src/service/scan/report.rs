@@ -1,6 +1,4 @@
-//! The finished report of a replay, and what another configuration would have changed.
-
-use std::collections::BTreeMap;
+//! The finished report of a replay.
 
 use serde::Serialize;
 
@@ -8,8 +6,8 @@ use crate::policy::{Action, Band, Mode};
 
 use super::Scan;
 use super::day::Day;
-use super::leak::{Leak, Way};
-use super::suspect::{Neighbour, Pair, Suspect};
+use super::leak::Leak;
+use super::suspect::{Neighbour, Suspect};
 
 /// How often what happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,7 +20,7 @@ pub struct Counts {
     pub null_sender_mails: u64,
     /// Recipients judged.
     pub recipients: u64,
-    /// Distinct recipient domains.
+    /// Distinct recipient domains, with those that aliases and forwards led to.
     pub domains: u64,
     /// Recipients by band.
     pub note: u64,
@@ -38,6 +36,8 @@ pub struct Counts {
     pub held: u64,
     /// See `accepted`.
     pub rejected: u64,
+    /// Of `held` and `rejected`: by a rule that only observes, so that nothing is kept back.
+    pub observed: u64,
     /// Of those from band `suspect` on: refused already when they were sent.
     pub refused: u64,
     /// Deliveries to doubtful domains that seem to be nobody's correspondents.
@@ -64,14 +64,15 @@ pub struct Counts {
 pub struct Report {
     /// How often what.
     pub counts: Counts,
-    /// Whether the configuration enforces; in observe mode nothing would have been kept back.
+    /// Whether the configuration enforces where no rule says otherwise; see [`Counts::observed`].
     pub mode: Mode,
     /// Expected holds and rejections a day: mean and most, over the days of the log.
     pub kept_back_per_day: Option<(f64, u64)>,
     /// Doubtful domains: those most mail would have been kept back from first, likely
     /// neighbours last.
     pub suspects: Vec<Suspect>,
-    /// Deliveries to doubtful domains, oldest first; those to likely neighbours are left out.
+    /// The newest deliveries to doubtful domains, oldest first; those to likely neighbours are
+    /// left out.
     pub leaks: Vec<Leak>,
     /// Day by day.
     pub days: Vec<Day>,
@@ -158,8 +159,8 @@ pub(super) fn build(scan: Scan) -> Report {
     let suspects: Vec<Suspect> = (order.iter())
         .filter_map(|at| suspects.get_mut(*at)?.take())
         .collect();
-    let mut listed = Vec::with_capacity(leaks.len());
-    for mut leak in leaks {
+    let mut listed = Vec::new();
+    for mut leak in leaks.finish() {
         leak.suspect = places
             .get(leak.suspect as usize)
             .copied()
@@ -167,8 +168,6 @@ pub(super) fn build(scan: Scan) -> Report {
         let real = (suspects.get(leak.suspect as usize))
             .is_some_and(|suspect| suspect.neighbour == Neighbour::Likely);
         if !real {
-            counts.leaks_unseen += u64::from(leak.way != Way::Direct);
-            days.leaked(leak.time.as_second());
             listed.push(leak);
         }
     }
@@ -178,11 +177,16 @@ pub(super) fn build(scan: Scan) -> Report {
                 counts.to_neighbours += suspect.delivered;
                 counts.neighbours_kept_back += suspect.held + suspect.rejected;
             }
-            Neighbour::No | Neighbour::Disguised => counts.leaks += suspect.delivered,
+            Neighbour::No | Neighbour::Disguised => {
+                counts.leaks += suspect.delivered;
+                counts.leaks_unseen += suspect.unseen;
+                for (date, count) in suspect.delivered_on() {
+                    days.leaked(date, count);
+                }
+            }
         }
     }
     counts.unlisted_leaks = counts.leaks.saturating_sub(listed.len() as u64);
-    listed.sort_by_key(|leak| leak.time);
     let days = days.all();
     let kept_back = |day: &Day| day.held + day.rejected;
     let kept_back_per_day = (days.iter().map(kept_back).max()).map(|most| {
@@ -197,64 +201,5 @@ pub(super) fn build(scan: Scan) -> Report {
         suspects,
         leaks: listed,
         days,
-    }
-}
-
-/// What one configuration would have changed against another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// Counts under the older configuration.
-    pub before: Counts,
-    /// Counts under the newer one.
-    pub after: Counts,
-    /// Pairs of which more would be kept back, with how many mails before and after.
-    pub newly_kept_back: Vec<Change>,
-    /// Pairs of which fewer would be kept back.
-    pub no_longer_kept_back: Vec<Change>,
-}
-
-/// A sender-recipient pair that two configurations treat differently.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// In comparable form.
-    pub sender: String,
-    /// In comparable form.
-    pub recipient: String,
-    /// Mails the older configuration would have kept back.
-    pub before: u64,
-    /// Mails the newer one would.
-    pub after: u64,
-}
-
-/// Returns what `after` would have changed against `before`, both over the same log.
-pub fn compare(before: &Report, after: &Report) -> Difference {
-    let kept_back = |report: &Report| -> BTreeMap<(String, String), u64> {
-        let pairs = report.suspects.iter().flat_map(|suspect| &suspect.pairs);
-        pairs
-            .map(|pair: &Pair| {
-                let names = (pair.sender.clone(), pair.recipient.clone());
-                (names, pair.kept_back)
-            })
-            .collect()
-    };
-    let (old, new) = (kept_back(before), kept_back(after));
-    let mut names: Vec<&(String, String)> = old.keys().chain(new.keys()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let changes = names.into_iter().map(|names| Change {
-        sender: names.0.clone(),
-        recipient: names.1.clone(),
-        before: old.get(names).copied().unwrap_or(0),
-        after: new.get(names).copied().unwrap_or(0),
-    });
-    let (more, rest): (Vec<Change>, Vec<Change>) =
-        changes.partition(|change| change.after > change.before);
-    Difference {
-        before: before.counts.clone(),
-        after: after.counts.clone(),
-        newly_kept_back: more,
-        no_longer_kept_back: (rest.into_iter())
-            .filter(|change| change.after < change.before)
-            .collect(),
     }
 }

@@ -4,21 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::HashMap;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::policy::{Action, Band, Verdict};
 use crate::score::{Assessment, Reason};
 
-use super::keeps_back;
+use super::{Way, keeps_back};
 
 /// Most doubtful domains of one report; beyond that they are only counted.
 const MOST_SUSPECTS: usize = 20_000;
 /// Most sender-recipient pairs kept for one domain.
 const MOST_PAIRS: usize = 200;
-/// Most senders told apart for one domain.
-const MOST_SENDERS: usize = 1000;
-/// Seconds of a day, as far as "on how many days" is concerned.
-const DAY: i64 = 86_400;
+/// Most senders told apart for one domain, and most days.
+pub const MOST_SENDERS: usize = 1000;
 
 /// From how much traffic on a domain is taken for a real correspondent: mails to it, mails from
 /// it, days with mail to it. A typo is a habit of one person at most, and nobody answers to it.
@@ -43,11 +42,14 @@ pub struct Suspect {
     pub rejected: u64,
     /// Deliveries to it.
     pub delivered: u64,
+    /// Of these, those that no milter in front would have seen: by an alias or list of the site,
+    /// or mail from outside that was sent on.
+    pub unseen: u64,
     /// Mails to it that came back.
     pub bounced: u64,
     /// Mails from it to the site.
     pub answers: u32,
-    /// On how many days there was mail to it.
+    /// On how many days of the site's zone there was mail to it, at most a thousand.
     pub days: usize,
     /// Distinct senders, at most a thousand.
     pub senders: usize,
@@ -57,7 +59,7 @@ pub struct Suspect {
     pub last: Option<Timestamp>,
     /// Whether it seems to be a real correspondent.
     pub neighbour: Neighbour,
-    /// Who writes whom, most mails first.
+    /// Who writes whom, most mails first; at most 200.
     pub pairs: Vec<Pair>,
     #[serde(skip)]
     pub(super) tables: Tables,
@@ -96,7 +98,8 @@ pub(super) struct Tables {
     pub(super) hash: u64,
     pairs: BTreeMap<(String, String), (u64, u64)>,
     senders: BTreeSet<String>,
-    days: BTreeSet<i64>,
+    /// Days with mail to it, and how many were delivered on each.
+    days: BTreeMap<Date, u64>,
     span: Option<(i64, i64)>,
 }
 
@@ -151,6 +154,7 @@ impl Suspect {
             held: 0,
             rejected: 0,
             delivered: 0,
+            unseen: 0,
             bounced: 0,
             answers: 0,
             days: 0,
@@ -171,8 +175,7 @@ impl Suspect {
         self.assessment.best().map_or("-", |best| &best.trusted)
     }
 
-    pub(super) fn judged(&mut self, time: i64, sender: &str, recipient: &str, verdict: &Verdict) {
-        self.seen(time, sender);
+    pub(super) fn judged(&mut self, sender: &str, recipient: &str, verdict: &Verdict) {
         self.band = Some(verdict.band);
         match verdict.intended {
             Action::Hold | Action::HoldMessage => self.held += 1,
@@ -189,31 +192,44 @@ impl Suspect {
         }
     }
 
-    pub(super) fn seen(&mut self, time: i64, sender: &str) {
+    /// Notes that there was mail to it.
+    pub(super) fn seen(&mut self, time: i64, date: Option<Date>, sender: &str) {
         let tables = &mut self.tables;
         if tables.senders.len() < MOST_SENDERS && !tables.senders.contains(sender) {
             tables.senders.insert(sender.to_owned());
         }
-        let day = time.div_euclid(DAY);
-        if tables.days.len() < MOST_SENDERS {
-            tables.days.insert(day);
+        if let Some(date) = date
+            && tables.days.len() < MOST_SENDERS
+        {
+            tables.days.entry(date).or_default();
         }
         let (first, last) = tables.span.unwrap_or((time, time));
         tables.span = Some((first.min(time), last.max(time)));
     }
 
-    pub(super) fn delivered(&mut self) {
+    /// Counts a delivery on a day that was [`Suspect::seen`].
+    pub(super) fn delivered(&mut self, date: Option<Date>, way: Way) {
         self.delivered += 1;
+        self.unseen += u64::from(way != Way::Direct);
+        if let Some(count) = date.and_then(|date| self.tables.days.get_mut(&date)) {
+            *count += 1;
+        }
+    }
+
+    /// Returns the days with mail to it, and how many were delivered on each.
+    pub(super) fn delivered_on(&self) -> impl Iterator<Item = (Date, u64)> {
+        self.tables.days.iter().map(|(date, count)| (*date, *count))
     }
 
     fn finish(&mut self) {
-        let tables = std::mem::take(&mut self.tables);
+        let tables = &mut self.tables;
         let time = |second| Timestamp::from_second(second).ok();
         self.first = tables.span.and_then(|(first, _)| time(first));
         self.last = tables.span.and_then(|(_, last)| time(last));
         self.days = tables.days.len();
         self.senders = tables.senders.len();
-        self.pairs = (tables.pairs.into_iter())
+        self.pairs = std::mem::take(&mut tables.pairs)
+            .into_iter()
             .map(|((sender, recipient), (mails, kept_back))| Pair {
                 sender,
                 recipient,
