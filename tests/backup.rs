@@ -17,7 +17,7 @@ use held::{at, envelope, files, hold, open, settings, state};
 use straymail::logging;
 use straymail::notice::{NoticeSettings, Templates};
 use straymail::service::backup::{self, BackupError, Existing, Restored};
-use straymail::service::quarantine::Quarantine;
+use straymail::service::quarantine::{Quarantine, QuarantineSettings};
 use straymail::service::token::Tokens;
 use straymail::service::worker::{Worker, WorkerSettings};
 use straymail::store::{
@@ -304,6 +304,24 @@ fn a_message_brought_back_outlives_the_loss_of_its_index() {
     assert_eq!(again.recovery().entries_rebuilt, 1);
     assert_eq!(waiting(&again), [id]);
     assert_eq!(fs::read_dir(spool.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_would_take_the_room_of_the_mta_does_not_come_back() {
+    let home = tempfile::tempdir().unwrap();
+    let saved = home.path().join("saved");
+    let old = open(&home.path().join("old"), 1);
+    hold_number(&old, 1);
+    backup::backup(&old, &saved).unwrap();
+    let settings = QuarantineSettings {
+        min_free_bytes: u64::MAX,
+        ..settings(&home.path().join("full"), 1)
+    };
+    let full = Quarantine::open(settings, at(0)).unwrap();
+    let refused = full.add_missing(&saved, "cli anna", at(100)).unwrap_err();
+    let refused = logging::event::chain(&refused);
+    assert!(refused.contains("below the minimum"), "{refused}");
+    assert_eq!(waiting(&full), []);
 }
 
 #[test]

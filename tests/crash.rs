@@ -24,7 +24,7 @@ use straymail::service::decide::Decision;
 use straymail::service::quarantine::{Quarantine, QuarantineError};
 use straymail::service::token::Tokens;
 use straymail::service::worker::{AtEnd, Worker, WorkerSettings};
-use straymail::store::{Entry, EntryFilter, EntryState, Verified};
+use straymail::store::{AuditFilter, Entry, EntryFilter, EntryState, Verified};
 use support::sink::Sink;
 use support::wait_for;
 
@@ -469,6 +469,14 @@ fn killed_while_adding_from_a_backup_only_those_wait_who_waited_then() {
             .unwrap();
         assert_eq!(waiting_for(&quarantine), [expected], "{fault}");
         assert_eq!((files(&dir), temporary(&dir)), (1, 0), "{fault}");
+        let begun = (quarantine.audit(&AuditFilter::default()).unwrap().iter())
+            .filter_map(|record| record.event.detail.as_deref())
+            .filter(|detail| detail.starts_with("begins to add"))
+            .count();
+        assert_eq!(
+            begun, 2,
+            "{fault}: in the audit record, also of the one that died"
+        );
         let left = std::fs::read_dir(&dir).unwrap().flatten();
         let left = left.filter(|one| one.file_name().to_string_lossy().starts_with("restore-"));
         assert_eq!(left.count(), 0, "{fault}: a copy of the database");

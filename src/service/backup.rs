@@ -235,6 +235,8 @@ pub fn restore(
             let path = dir.join(&name);
             fs::rename(&path, aside.join(&name)).map_err(io_error("set aside", &path))?;
         }
+        sync_dir(&aside)?;
+        sync_dir(dir)?;
         own(&aside, dir)?;
         restored.kept_as = Some(aside);
     }
@@ -293,24 +295,28 @@ impl Quarantine {
         let copy = (self.settings.dir).join(format!("restore-{}.db", now.as_millisecond()));
         place(&from.join(DATABASE), &copy, &self.settings.dir)?;
         let mut restored = Restored::default();
-        let merged = self.merge(from, &copy, now, &mut restored);
+        let audit = |what: String| {
+            let event = AuditEvent {
+                detail: Some(format!("{what} the backup {}", from.display())),
+                ..AuditEvent::new(EventKind::Rebuilt, actor)
+            };
+            (self.store).write(Durability::Synced, |ledger| {
+                ledger.append_audit(&event, now)
+            })
+        };
+        // Whoever is killed half way does not come to say what was added.
+        let merged = audit("begins to add what is unknown here from".to_owned())
+            .map_err(BackupError::from)
+            .and_then(|()| self.merge(from, &copy, now, &mut restored));
         remove_database(&copy);
         if merged.is_err() && restored.restored == 0 {
             return merged.map(|()| restored);
         }
         // Also what came back before something failed.
-        let event = AuditEvent {
-            detail: Some(format!(
-                "{} entries and {} approvals added from the backup {}",
-                restored.restored,
-                restored.approvals,
-                from.display()
-            )),
-            ..AuditEvent::new(EventKind::Rebuilt, actor)
-        };
-        let audited = (self.store).write(Durability::Synced, |ledger| {
-            ledger.append_audit(&event, now)
-        });
+        let audited = audit(format!(
+            "{} entries and {} approvals added from",
+            restored.restored, restored.approvals
+        ));
         // What failed first says more.
         merged?;
         audited?;
@@ -329,6 +335,8 @@ impl Quarantine {
         let mut merge = self.store.merge(copy)?;
         for keys in merge.unknown()?.chunks(BATCH) {
             let mut brought = Vec::new();
+            // What is left is for the MTA and for mail that is held meanwhile.
+            self.spool.check_space().map_err(QuarantineError::from)?;
             // Outside the transaction: others must not wait for files.
             for key in keys {
                 let source = from.join("spool").join(key);
