@@ -1,40 +1,47 @@
-//! Addresses in the files of a mail site: aliases, Postfix maps, forwards, lists, address books.
+//! Addresses in the files of a mail site: aliases, maps, forwards, lists, address books.
 //!
 //! A wrong address that is stored leaks longest, and no milter sees what an alias expands to. A
 //! file is read line by line and every address is told with the line it stands in. The formats
 //! differ in three things only: what is a comment, which column is the mail's way in, and
 //! whether a line may be folded within a word.
+//!
+//! Nothing is passed over without a word: what is not read is in the tally with the reason.
 
+mod column;
 mod folded;
+mod include;
 mod kind;
+mod ldif;
+mod line;
+mod source;
 mod token;
+mod utf16;
+mod vcard;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use kind::Kind;
 
-/// Longest line looked into; an alias of a large list is one line.
-const MAX_LINE: u64 = 4 << 20;
+use line::{Line, Lines};
+use source::{Pipes, Source};
+
 /// How deep `:include:` files may include others; Sendmail allows as many.
-const MAX_DEPTH: usize = 10;
-/// Most files read because another one includes them, or because they lie in a directory.
-const MAX_FILES: usize = 100_000;
+const MAX_INCLUDES: usize = 10;
 /// How deep directories are searched.
 const MAX_DIRECTORIES: usize = 16;
-/// Bytes looked at to tell what a file is.
-const PEEK: usize = 4096;
+/// Most files read because another one includes them, or because they lie in a directory.
+const MAX_FILES: usize = 100_000;
 
-/// An address or, in a transport map, a domain, and where it stands.
+/// An address or, in a map, a domain, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The file.
     pub path: PathBuf,
     /// Line, counted from 1.
     pub line: u64,
-    /// `local@domain` as it stands there, or a domain alone.
+    /// `local@domain` as it stands there, `@domain` for every user of it, or a domain alone.
     pub address: Vec<u8>,
 }
 
@@ -47,196 +54,195 @@ pub struct Tally {
     pub lines: u64,
     /// Addresses in these.
     pub addresses: u64,
-    /// Lines longer than 4 MiB, passed over.
-    pub overlong_lines: u64,
-    /// Files that could not be read, with the reason.
+    /// Files that were not read, or not as a whole, with the reason.
     pub failed: Vec<(PathBuf, String)>,
 }
 
-/// A file to be read.
+/// Why something is read.
+#[derive(Clone, Copy)]
+enum Reason {
+    Named,
+    /// It lies in a directory, so many deep.
+    Found(usize),
+    /// A file includes it, so many deep.
+    Included(usize),
+}
+
+/// A file or directory to be read.
 struct Waiting {
     path: PathBuf,
     kind: Option<Kind>,
-    depth: usize,
+    reason: Reason,
 }
 
-/// Reads `paths`, directories with all that lies in them, and tells `sink` every address.
-/// `kind` says what the files are; without it each is told by its name and its beginning.
-/// Nothing is an error: what cannot be read is in the tally.
-pub fn read(paths: &[PathBuf], kind: Option<Kind>, mut sink: impl FnMut(&Stored)) -> Tally {
-    let mut tally = Tally::default();
-    let mut seen = BTreeSet::new();
-    let mut waiting: VecDeque<Waiting> = (paths.iter())
+/// Reads `paths`, directories with all that lies in them, and tells `sink` every address; `-` is
+/// standard input. `kind` says what the files are; without it each is told by its name and its
+/// beginning. Nothing is an error: what cannot be read is in the tally.
+pub fn read(paths: &[PathBuf], kind: Option<Kind>, sink: impl FnMut(&Stored)) -> Tally {
+    let waiting = (paths.iter())
         .map(|path| Waiting {
             path: path.clone(),
             kind,
-            depth: 0,
+            reason: Reason::Named,
         })
         .collect();
-    while let Some(next) = waiting.pop_front() {
-        let real = std::fs::canonicalize(&next.path).unwrap_or_else(|_| next.path.clone());
-        if !seen.insert(real) {
-            continue;
-        }
-        if seen.len() > MAX_FILES {
-            let why = format!("more than {MAX_FILES} files; name fewer at a time");
-            tally.failed.push((next.path, why));
-            break;
-        }
-        let done = if next.path.is_dir() {
-            directory(&next, &mut waiting)
-        } else {
-            file(&next, &mut waiting, &mut tally, &mut sink)
-        };
-        if let Err(error) = done {
-            tally.failed.push((next.path, error.to_string()));
-        }
-    }
-    tally
-}
-
-/// Puts what lies in a directory into the queue, in order of names. Symbolic links within it are
-/// not followed.
-fn directory(next: &Waiting, waiting: &mut VecDeque<Waiting>) -> io::Result<()> {
-    if next.depth >= MAX_DIRECTORIES {
-        return Err(io::Error::other("directories lie too deep in each other"));
-    }
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&next.path)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_symlink() {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    waiting.extend(found.into_iter().map(|path| Waiting {
-        path,
-        kind: next.kind,
-        depth: next.depth + 1,
-    }));
-    Ok(())
-}
-
-fn file(
-    next: &Waiting,
-    waiting: &mut VecDeque<Waiting>,
-    tally: &mut Tally,
-    sink: &mut impl FnMut(&Stored),
-) -> io::Result<()> {
-    let mut input = BufReader::new(File::open(&next.path)?);
-    let beginning = input.fill_buf()?;
-    let beginning = beginning.get(..PEEK).unwrap_or(beginning);
-    let utf16 = folded::Utf16::of(beginning);
-    if utf16.is_none() && beginning.contains(&0) {
-        return Err(io::Error::other(
-            "is binary; name the text it was made from (postmap -s prints a .db)",
-        ));
-    }
-    let kind = next.kind.unwrap_or_else(|| Kind::of(&next.path, beginning));
-    tally.files += 1;
-    match utf16 {
-        Some(utf16) => lines(next, kind, &mut utf16.reader(input), waiting, tally, sink),
-        None => lines(next, kind, &mut input, waiting, tally, sink),
-    }
-}
-
-fn lines(
-    next: &Waiting,
-    kind: Kind,
-    mut input: &mut dyn BufRead,
-    waiting: &mut VecDeque<Waiting>,
-    tally: &mut Tally,
-    sink: &mut impl FnMut(&Stored),
-) -> io::Result<()> {
-    let mut number = 0;
-    let mut line = Vec::new();
-    let mut folding = folded::Folding::new(kind);
-    let mut tell = |number: u64, address: &[u8], tally: &mut Tally| {
-        tally.addresses += 1;
-        sink(&Stored {
-            path: next.path.clone(),
-            line: number,
-            address: address.to_vec(),
-        });
+    let mut search = Search {
+        waiting,
+        seen: BTreeSet::new(),
+        linked: Vec::new(),
+        tally: Tally::default(),
+        sink,
     };
-    loop {
-        line.clear();
-        let read = (&mut input).take(MAX_LINE).read_until(b'\n', &mut line)?;
-        let at_end = read == 0;
-        if !at_end {
-            number += 1;
-            tally.lines += 1;
-            if !line.ends_with(b"\n") && read as u64 == MAX_LINE {
-                tally.overlong_lines += 1;
-                skip_line(input)?;
+    search.run();
+    search.tally
+}
+
+struct Search<S> {
+    waiting: VecDeque<Waiting>,
+    /// What was read, without symbolic links.
+    seen: BTreeSet<PathBuf>,
+    /// Links to directories, which are not followed: some lead to `/`.
+    linked: Vec<PathBuf>,
+    tally: Tally,
+    sink: S,
+}
+
+impl<S: FnMut(&Stored)> Search<S> {
+    fn run(&mut self) {
+        while let Some(next) = self.waiting.pop_front() {
+            if !self.seen.insert(real(&next.path)) {
                 continue;
             }
+            if self.seen.len() > MAX_FILES {
+                self.fail(
+                    next.path,
+                    format!("more than {MAX_FILES} files; name fewer at a time"),
+                );
+                break;
+            }
+            let depth = match next.reason {
+                Reason::Named => Some(0),
+                Reason::Found(depth) => Some(depth),
+                Reason::Included(_) => None,
+            };
+            let done = match depth {
+                Some(depth) if next.path.is_dir() => self.directory(&next, depth),
+                _ => self.file(&next),
+            };
+            if let Err(error) = done {
+                self.fail(next.path, error.to_string());
+            }
         }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let text = text.strip_suffix(b"\r").unwrap_or(text);
-        let ready = if at_end {
-            folding.end()
-        } else {
-            folding.push(number, text)
+        for path in std::mem::take(&mut self.linked) {
+            if !self.seen.contains(&real(&path)) {
+                let why = "is a link to a directory, which is not followed; name it".to_owned();
+                self.fail(path, why);
+            }
+        }
+    }
+
+    fn fail(&mut self, path: PathBuf, why: String) {
+        self.tally.failed.push((path, why));
+    }
+
+    /// Puts what lies in a directory into the queue, in order of names.
+    fn directory(&mut self, next: &Waiting, depth: usize) -> io::Result<()> {
+        if depth >= MAX_DIRECTORIES {
+            return Err(io::Error::other(format!(
+                "lies {MAX_DIRECTORIES} directories deep; name it"
+            )));
+        }
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&next.path)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_symlink() && path.is_dir() {
+                self.linked.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+        found.sort();
+        self.waiting.extend(found.into_iter().map(|path| Waiting {
+            path,
+            kind: next.kind,
+            reason: Reason::Found(depth + 1),
+        }));
+        Ok(())
+    }
+
+    fn file(&mut self, next: &Waiting) -> io::Result<()> {
+        let source = match next.reason {
+            Reason::Named if next.path.as_os_str() == "-" => Source::standard_input(),
+            Reason::Named => Source::open(&next.path, Pipes::Read),
+            Reason::Found(_) | Reason::Included(_) => Source::open(&next.path, Pipes::Refused),
+        }?;
+        let kind = (next.kind).unwrap_or_else(|| Kind::of(&next.path, &source.beginning));
+        self.tally.files += 1;
+        let mut lines = Lines::new(source);
+        let mut line = Vec::new();
+        let mut folding = folded::Folding::new(kind);
+        loop {
+            let ready = match lines.next(&mut line)? {
+                Line::Whole(number) => {
+                    self.tally.lines += 1;
+                    folding.push(number, &line)
+                }
+                Line::Overlong(number) => {
+                    self.tally.lines += 1;
+                    let why = format!("line {number} is longer than 4 MiB and was passed over");
+                    self.fail(next.path.clone(), why);
+                    continue;
+                }
+                Line::End => break,
+            };
+            if let Some((number, text)) = ready {
+                self.line(next, kind, number, &text);
+            }
+        }
+        if let Some((number, text)) = folding.end() {
+            self.line(next, kind, number, &text);
+        }
+        Ok(())
+    }
+
+    /// Tells the addresses of a line, and puts the files that it includes into the queue.
+    fn line(&mut self, next: &Waiting, kind: Kind, number: u64, text: &[u8]) {
+        let value = kind.value(text);
+        for address in token::addresses(&value).chain(kind.domains(&value)) {
+            self.tally.addresses += 1;
+            (self.sink)(&Stored {
+                path: next.path.clone(),
+                line: number,
+                address: address.to_vec(),
+            });
+        }
+        if !kind.includes() {
+            return;
+        }
+        let depth = match next.reason {
+            Reason::Included(depth) => depth,
+            Reason::Named | Reason::Found(_) => 0,
         };
-        if let Some((number, text)) = ready {
-            let text = kind.value(&text);
-            for address in token::addresses(&text) {
-                tell(number, address, tally);
+        for path in include::paths(&value) {
+            let path = next.path.parent().unwrap_or(Path::new(".")).join(path);
+            if depth < MAX_INCLUDES {
+                self.waiting.push_back(Waiting {
+                    path,
+                    kind: Some(Kind::Forward),
+                    reason: Reason::Included(depth + 1),
+                });
+            } else if !self.seen.contains(&real(&path)) {
+                let why = format!("is included more than {MAX_INCLUDES} deep; name it");
+                self.fail(path, why);
             }
-            for domain in kind.domains(&text) {
-                tell(number, domain, tally);
-            }
-            if kind.includes() {
-                includes(next, &text, waiting);
-            }
-        }
-        if at_end {
-            return Ok(());
         }
     }
 }
 
-fn skip_line(input: &mut dyn BufRead) -> io::Result<()> {
-    loop {
-        let chunk = input.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let end = memchr::memchr(b'\n', chunk);
-        let used = end.map_or(chunk.len(), |end| end + 1);
-        input.consume(used);
-        if end.is_some() {
-            return Ok(());
-        }
-    }
-}
-
-/// Puts the files that `:include:/path` names into the queue.
-fn includes(next: &Waiting, text: &[u8], waiting: &mut VecDeque<Waiting>) {
-    const MARK: &[u8] = b":include:";
-    if next.depth >= MAX_DEPTH {
-        return;
-    }
-    for at in memchr::memmem::find_iter(text, MARK) {
-        let rest = text.get(at + MARK.len()..).unwrap_or_default();
-        let end = rest
-            .iter()
-            .position(|byte| matches!(byte, b',' | b'"') || byte.is_ascii_whitespace());
-        let path = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        let Some(path) = std::str::from_utf8(path)
-            .ok()
-            .filter(|path| !path.is_empty())
-        else {
-            continue;
-        };
-        let base = next.path.parent().unwrap_or(Path::new("."));
-        waiting.push_back(Waiting {
-            path: base.join(path),
-            kind: Some(Kind::Forward),
-            depth: next.depth + 1,
-        });
-    }
+/// Returns the path without symbolic links; as it is when there is nothing.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ fn maps_tell_their_second_column_and_transports_their_domains() {
         [
             "virtual:1 anna@gmai.com",
             "virtual:1 bob@example.org",
-            "virtual:2 carl@army.ml"
+            "virtual:2 carl@army.ml",
+            "virtual:3 @new.example.com",
         ]
     );
     assert_eq!(
@@ -100,8 +101,11 @@ fn maps_tell_their_second_column_and_transports_their_domains() {
 #[test]
 fn forwards_and_lists_have_addresses_in_every_line() {
     assert_eq!(
-        one(".forward", "\\anna, anna@gmai.com\n\"|vacation anna\"\n"),
-        [".forward:1 anna@gmai.com"]
+        one(
+            ".forward",
+            "\\anna, anna@gmai.com\n\"|vacation anna\"\n# a@b.example\n #c@d.example\n"
+        ),
+        [".forward:1 anna@gmai.com", ".forward:4 #c@d.example"]
     );
     assert_eq!(
         one("members", "a@b.example\r\nB <\"b c\"@d.example>\r\n"),
@@ -150,6 +154,204 @@ fn a_binary_map_is_told_not_searched() {
 }
 
 #[test]
+fn conditions_of_expressions_are_no_addresses_and_negated_ones_have_a_result() {
+    assert_eq!(
+        one(
+            "rewrite.regexp",
+            "if !/carl@army.ml/\n!/a b@army\\.ml/ x@y.example\n/^(.+)@old$/ ${1}@army.ml\nendif\n"
+        ),
+        [
+            "rewrite.regexp:2 x@y.example",
+            "rewrite.regexp:3 ${1}@army.ml"
+        ]
+    );
+}
+
+#[test]
+fn every_address_of_a_text_counts_also_behind_a_number_sign() {
+    assert_eq!(
+        one(
+            "book.txt",
+            "\u{feff}#1 anna@army.ml\r# bob@army.ml\rcarl@army.ml"
+        ),
+        [
+            "book.txt:1 anna@army.ml",
+            "book.txt:2 bob@army.ml",
+            "book.txt:3 carl@army.ml"
+        ]
+    );
+    assert_eq!(
+        one(
+            "virtual-team",
+            "# carl@army.ml\ncarl@army.ml\nDora <dora@army.ml>\n"
+        ),
+        [
+            "virtual-team:1 carl@army.ml",
+            "virtual-team:2 carl@army.ml",
+            "virtual-team:3 dora@army.ml"
+        ]
+    );
+}
+
+#[test]
+fn vcards_of_every_version_are_read_whole() {
+    let text = "\u{feff}BEGIN:VCARD\r\nEMAIL;ENCODING=QUOTED-PRINTABLE:ber=\r\ntha=40army.=\r\n ml\r\nKIND:group\r\nMEMBER:mailto:f@army\r\n .ml\r\nNOTE;QUOTED-PRINTABLE:x=\r\nx@y.example=\r\n\r\nEND:VCARD\r\n";
+    assert_eq!(
+        one("contacts", text),
+        ["contacts:2 bertha@army.ml", "contacts:6 f@army.ml"]
+    );
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    assert_eq!(
+        one("contacts", utf16),
+        ["contacts:2 bertha@army.ml", "contacts:6 f@army.ml"]
+    );
+}
+
+#[test]
+fn comments_and_binary_values_of_ldif_are_not_searched() {
+    assert_eq!(
+        one(
+            "dump",
+            "# extended LDIF\n#\n# filter: (mail=q@\n army.ml)\n\ndn: uid=a,dc=army,dc=ml\n# old: r@army.ml\nphoto:: /2FAYi5leGFtcGxl\nmail: anna@army.ml\n"
+        ),
+        ["dump:9 anna@army.ml"]
+    );
+}
+
+#[test]
+fn includes_deeper_than_the_limit_are_told() {
+    let mut files: Vec<(String, String)> = (0..12)
+        .map(|depth| {
+            (
+                format!("m{depth}"),
+                format!("u{depth}@b.example\n\":INCLUDE:DIR/m{}\"\n", depth + 1),
+            )
+        })
+        .collect();
+    files.push(("aliases".to_owned(), "a: :Include:DIR/m1\n".to_owned()));
+    let files: Vec<(&str, &[u8])> = (files.iter())
+        .map(|(name, text)| (name.as_str(), text.as_bytes()))
+        .collect();
+    let (found, tally) = stored(&files, &["aliases"]);
+    assert_eq!(found.len(), 10);
+    assert_eq!(found.last().unwrap(), "m10:1 u10@b.example");
+    let (path, why) = &tally.failed[0];
+    assert!(path.ends_with("m11"), "{path:?}");
+    assert_eq!(why, "is included more than 10 deep; name it");
+    // However deep the directory lies in which the file is.
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("1/2/3/4/5/6/7/8/9/10/11/12");
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("aliases"), "a: :include:members\n").unwrap();
+    std::fs::write(deep.join("members"), "a@b.example\n").unwrap();
+    let mut found = 0;
+    let tally = read(&[dir.path().to_owned()], None, |_| found += 1);
+    assert_eq!((found, tally.failed), (1, vec![]));
+}
+
+#[test]
+fn what_is_no_file_is_told_and_never_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let fifo = |name: &str| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path(name),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
+    };
+    fifo("fifo");
+    std::os::unix::fs::symlink("fifo", path("link")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path("zero")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    std::fs::create_dir(path("etc")).unwrap();
+    fifo("etc/planted");
+    let aliases = format!(
+        "a: :include:{0}/planted, :include:/dev/zero, :include:{0}\n",
+        path("etc").display()
+    );
+    std::fs::write(path("etc/aliases"), aliases).unwrap();
+    let told = |named: &[PathBuf]| -> Vec<String> {
+        let tally = read(named, None, |_| {});
+        (tally.failed.iter())
+            .map(|(path, why)| format!("{} {why}", path.file_name().unwrap().display()))
+            .collect()
+    };
+    assert_eq!(
+        told(&[path("etc/aliases")]),
+        [
+            "planted is a FIFO, not a file",
+            "zero is a device, not a file",
+            "etc is a directory, not a file"
+        ]
+    );
+    assert_eq!(
+        told(&[dir.path().to_owned()]),
+        [
+            "fifo is a FIFO, not a file",
+            "socket is a socket, not a file",
+            "zero is a device, not a file",
+            "planted is a FIFO, not a file",
+        ]
+    );
+}
+
+#[test]
+fn a_pipe_that_is_named_is_read() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"a@b.example\n").unwrap();
+    drop(writer);
+    let path = PathBuf::from(format!(
+        "/dev/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&reader)
+    ));
+    let mut found = 0;
+    let tally = read(&[path], None, |_| found += 1);
+    assert_eq!((found, tally.failed), (1, vec![]));
+}
+
+#[test]
+fn links_to_files_are_followed_once_and_those_to_directories_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let link = |target: &Path, name: &str| {
+        std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap()
+    };
+    std::fs::write(outside.path().join("list"), "a@b.example\n").unwrap();
+    link(&outside.path().join("list"), "list");
+    link(&outside.path().join("list"), "again");
+    link(Path::new("loop"), "loop");
+    link(Path::new("."), "self");
+    link(outside.path(), "outside");
+    let mut found = Vec::new();
+    let tally = read(&[dir.path().to_owned()], None, |stored| {
+        found.push(stored.path.clone())
+    });
+    assert_eq!(found, [dir.path().join("again")]);
+    let told: Vec<_> = tally.failed.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(told, [dir.path().join("loop"), dir.path().join("outside")]);
+    assert_eq!(
+        tally.failed[1].1,
+        "is a link to a directory, which is not followed; name it"
+    );
+}
+
+#[test]
+fn a_line_too_long_is_told() {
+    let text = format!("{}a@b.example\nc@d.example\n", " ".repeat(5 << 20));
+    let (found, tally) = stored(&[("list", text.as_bytes())], &["list"]);
+    assert_eq!(found, ["list:2 c@d.example"]);
+    assert_eq!(
+        tally.failed[0].1,
+        "line 1 is longer than 4 MiB and was passed over"
+    );
+}
+
+#[test]
 fn a_directory_is_read_with_all_that_lies_in_it() {
     let (found, _) = stored(
         &[("b.csv", b"b@b.example"), ("a.csv", b"a@a.example")],
@@ -164,6 +366,7 @@ proptest::proptest! {
         let kinds = [Kind::Aliases, Kind::Map, Kind::Transport, Kind::Forward, Kind::Vcard, Kind::Ldif, Kind::Text];
         let value = kinds[kind].value(&bytes).into_owned();
         token::addresses(&value).for_each(drop);
-        kinds[kind].domains(&value).for_each(drop);
+        drop(kinds[kind].domains(&value));
+        include::paths(&value).for_each(drop);
     }
 }

@@ -23,11 +23,12 @@ use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "No milter sees what an alias expands to, so a wrong address stored there leaks \
-                  for months. Exit status: 0 none found, 1 found, or a file could not be read, 64 \
-                  wrong usage, 78 wrong configuration."
+                  for months. Files may be packed by gzip, xz, zstd or bzip2. Exit status: 0 none \
+                  found, 1 found, or something could not be read, 64 wrong usage, 78 wrong \
+                  configuration."
 )]
 pub(super) struct ScanAddresses {
-    /// Files, or directories with all that lies in them
+    /// Files, or directories with all that lies in them; `-` reads standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// What the files are [default: told by name and content]
@@ -54,8 +55,11 @@ impl ValueEnum for Kind {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, what) = match self {
             Kind::Aliases => ("aliases", "aliases(5)"),
-            Kind::Map => ("map", "virtual, canonical, generic, relocated and bcc maps"),
-            Kind::Transport => ("transport", "transport maps"),
+            Kind::Map => (
+                "map",
+                "virtual, canonical, generic, relocated and bcc maps, virtusertable",
+            ),
+            Kind::Transport => ("transport", "transport maps, mailertable"),
             Kind::Forward => ("forward", ".forward files and members of lists"),
             Kind::Vcard => ("vcard", "vCards"),
             Kind::Ldif => ("ldif", "LDIF"),
@@ -74,6 +78,13 @@ struct Found<'a> {
     meant: &'a str,
     band: Band,
     assessment: &'a Assessment,
+}
+
+/// A file that was not read, or not as a whole.
+#[derive(Serialize)]
+struct Unread<'a> {
+    file: String,
+    error: &'a str,
 }
 
 /// Keeps what was found until it is printed.
@@ -126,6 +137,11 @@ impl ScanAddresses {
                 };
                 writeln!(out, "{}", json_line(&serde_json::to_string(&found)?))?;
             }
+            for (path, why) in &tally.failed {
+                let file = path.display().to_string();
+                let unread = Unread { file, error: why };
+                writeln!(out, "{}", json_line(&serde_json::to_string(&unread)?))?;
+            }
             return out.flush();
         }
         if !wrong.is_empty() {
@@ -150,13 +166,6 @@ impl ScanAddresses {
             tally.addresses,
             tally.files
         )?;
-        if tally.overlong_lines > 0 {
-            writeln!(
-                out,
-                "{} lines longer than 4 MiB were passed over",
-                tally.overlong_lines
-            )?;
-        }
         out.flush()
     }
 }
@@ -189,7 +198,11 @@ fn judge(snapshot: &Snapshot, stored: &Stored, now: Timestamp) -> Option<Wrong> 
     let verdict = snapshot.policy.decide(&subject, &assessment, None, now);
     (verdict.band > Band::Clean).then(|| Wrong {
         stored: stored.clone(),
-        address: address.strip_prefix('@').unwrap_or(&address).to_owned(),
+        // A domain alone was given its `@` here.
+        address: match stored.address.contains(&b'@') {
+            true => address,
+            false => address.strip_prefix('@').unwrap_or(&address).to_owned(),
+        },
         assessment,
         band: verdict.band,
     })
