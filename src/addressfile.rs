@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub use kind::Kind;
 
 use line::{Line, Lines};
-use source::{Pipes, Source};
+use source::Source;
 
 /// How deep `:include:` files may include others; Sendmail allows as many.
 const MAX_INCLUDES: usize = 10;
@@ -90,6 +90,7 @@ pub fn read(paths: &[PathBuf], kind: Option<Kind>, sink: impl FnMut(&Stored)) ->
         waiting,
         seen: BTreeSet::new(),
         linked: Vec::new(),
+        full: false,
         tally: Tally::default(),
         sink,
     };
@@ -103,6 +104,8 @@ struct Search<S> {
     seen: BTreeSet<PathBuf>,
     /// Links to directories, which are not followed: some lead to `/`.
     linked: Vec<PathBuf>,
+    /// Whether more was found than is read.
+    full: bool,
     tally: Tally,
     sink: S,
 }
@@ -113,31 +116,35 @@ impl<S: FnMut(&Stored)> Search<S> {
             if !self.seen.insert(real(&next.path)) {
                 continue;
             }
-            if self.seen.len() > MAX_FILES {
-                self.fail(
-                    next.path,
-                    format!("more than {MAX_FILES} files; name fewer at a time"),
-                );
-                break;
-            }
-            let depth = match next.reason {
-                Reason::Named => Some(0),
-                Reason::Found(depth) => Some(depth),
-                Reason::Included(_) => None,
-            };
-            let done = match depth {
-                Some(depth) if next.path.is_dir() => self.directory(&next, depth),
+            let done = match next.reason {
+                Reason::Named if next.path.is_dir() => self.directory(&next, 0),
+                Reason::Found(depth) if next.path.is_dir() => self.directory(&next, depth),
+                Reason::Included(depth) if depth > MAX_INCLUDES => Err(io::Error::other(format!(
+                    "is included more than {MAX_INCLUDES} deep; name it"
+                ))),
                 _ => self.file(&next),
             };
             if let Err(error) = done {
                 self.fail(next.path, error.to_string());
             }
         }
-        for path in std::mem::take(&mut self.linked) {
+        let mut linked = std::mem::take(&mut self.linked);
+        linked.sort();
+        for path in linked {
             if !self.seen.contains(&real(&path)) {
                 let why = "is a link to a directory, which is not followed; name it".to_owned();
                 self.fail(path, why);
             }
+        }
+    }
+
+    /// Puts something into the queue. When there is too much already, that is told once.
+    fn push(&mut self, next: Waiting) {
+        if self.seen.len() + self.waiting.len() < MAX_FILES {
+            self.waiting.push_back(next);
+        } else if !std::mem::replace(&mut self.full, true) {
+            let why = format!("more than {MAX_FILES} files; name fewer at a time");
+            self.fail(next.path, why);
         }
     }
 
@@ -161,22 +168,29 @@ impl<S: FnMut(&Stored)> Search<S> {
             } else {
                 found.push(path);
             }
+            // One more than there may be, so that it is told.
+            if found.len().max(self.linked.len()) > MAX_FILES {
+                break;
+            }
         }
         found.sort();
-        self.waiting.extend(found.into_iter().map(|path| Waiting {
-            path,
-            kind: next.kind,
-            reason: Reason::Found(depth + 1),
-        }));
+        for path in found {
+            self.push(Waiting {
+                path,
+                kind: next.kind,
+                reason: Reason::Found(depth + 1),
+            });
+        }
         Ok(())
     }
 
     fn file(&mut self, next: &Waiting) -> io::Result<()> {
-        let source = match next.reason {
-            Reason::Named if next.path.as_os_str() == "-" => Source::standard_input(),
-            Reason::Named => Source::open(&next.path, Pipes::Read),
-            Reason::Found(_) | Reason::Included(_) => Source::open(&next.path, Pipes::Refused),
-        }?;
+        let given = match next.reason {
+            Reason::Named if next.path.as_os_str() == "-" => Some(Source::standard_input()),
+            Reason::Named => Source::open_pipe(&next.path),
+            Reason::Found(_) | Reason::Included(_) => None,
+        };
+        let source = given.unwrap_or_else(|| Source::open(&next.path))?;
         let kind = (next.kind).unwrap_or_else(|| Kind::of(&next.path, &source.beginning));
         self.tally.files += 1;
         let mut lines = Lines::new(source);
@@ -225,17 +239,11 @@ impl<S: FnMut(&Stored)> Search<S> {
             Reason::Named | Reason::Found(_) => 0,
         };
         for path in include::paths(&value) {
-            let path = next.path.parent().unwrap_or(Path::new(".")).join(path);
-            if depth < MAX_INCLUDES {
-                self.waiting.push_back(Waiting {
-                    path,
-                    kind: Some(Kind::Forward),
-                    reason: Reason::Included(depth + 1),
-                });
-            } else if !self.seen.contains(&real(&path)) {
-                let why = format!("is included more than {MAX_INCLUDES} deep; name it");
-                self.fail(path, why);
-            }
+            self.push(Waiting {
+                path: next.path.parent().unwrap_or(Path::new(".")).join(path),
+                kind: Some(Kind::Forward),
+                reason: Reason::Included(depth + 1),
+            });
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Which part of a line of aliases, maps and transports mail goes to.
 
-/// `name: value`; the name may be quoted and hold a colon. A line without a name is a value as a
-/// whole, so that no address is lost.
+/// `name: value`; the name may be quoted and hold a colon. A line that is written otherwise is a
+/// value as a whole, so that no address is lost.
 pub(super) fn behind_name(line: &[u8]) -> &[u8] {
-    split_name(line).map_or(line, |(_, value)| value)
+    match split_name(line) {
+        Some((_, value)) if is_alias(line) => value,
+        _ => line,
+    }
 }
 
 /// Splits at the first colon that is not quoted.
@@ -30,14 +33,14 @@ pub(super) fn is_alias(line: &[u8]) -> bool {
     })
 }
 
-/// `key value`, `/expression/flags value`, `!/expression/ value`. A line without a value is one as
-/// a whole, so that no address is lost; a condition has none.
+/// `key value`, `/expression/flags value`, `!/expression/ value`. A line that is written otherwise
+/// is a value as a whole, so that no address is lost; a condition has none.
 pub(super) fn behind_key(line: &[u8]) -> &[u8] {
     if is_condition(line) {
         return b"";
     }
     match split_key(line) {
-        Some((_, value)) if !value.is_empty() => value,
+        Some((_, value)) if is_mapping(line) => value,
         _ => line,
     }
 }
@@ -133,6 +136,7 @@ mod tests {
             ("! /a b@c/ d@e.example", "d@e.example"),
             // No value: nothing is lost.
             ("c@d.example", "c@d.example"),
+            ("c@d.example, e@f.example", "c@d.example, e@f.example"),
             ("c@d.example ", "c@d.example "),
             ("if /a@army.ml/", ""),
             ("IF !/a@army.ml/i", ""),
@@ -143,6 +147,19 @@ mod tests {
             ("if c@d.example", "c@d.example"),
         ] {
             assert_eq!(value(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_value_of_an_alias_stands_behind_its_name() {
+        for (line, expected) in [
+            ("boss: a@b.example", " a@b.example"),
+            ("\"x: y\" : a@b.example", " a@b.example"),
+            ("owner-x@army.ml:a@b.example", "a@b.example"),
+            ("a@b.example, note: x", "a@b.example, note: x"),
+            ("a@b.example", "a@b.example"),
+        ] {
+            assert_eq!(behind_name(line.as_bytes()), expected.as_bytes(), "{line}");
         }
     }
 

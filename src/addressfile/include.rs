@@ -8,20 +8,27 @@ use std::path::Path;
 /// `":include:/a path"` may hold spaces.
 pub(super) fn paths(text: &[u8]) -> impl Iterator<Item = &Path> {
     const MARK: &[u8] = b":include:";
-    memchr::memchr_iter(b':', text).filter_map(|at| {
-        let (before, rest) = text.split_at_checked(at)?;
-        let (mark, rest) = rest.split_at_checked(MARK.len())?;
-        if !mark.eq_ignore_ascii_case(MARK) {
-            return None;
+    let mut left = text;
+    std::iter::from_fn(move || {
+        loop {
+            let (before, rest) = left.split_at_checked(memchr::memchr(b':', left)?)?;
+            left = rest.get(1..)?;
+            let (mark, rest) = rest.split_at_checked(MARK.len())?;
+            if !mark.eq_ignore_ascii_case(MARK) {
+                continue;
+            }
+            let quoted = before.ends_with(b"\"");
+            let rest = rest.trim_ascii_start();
+            let end = rest.iter().position(|byte| match byte {
+                b'"' => true,
+                byte => !quoted && (*byte == b',' || byte.is_ascii_whitespace()),
+            });
+            let path;
+            (path, left) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+            if !path.is_empty() {
+                return Some(Path::new(OsStr::from_bytes(path)));
+            }
         }
-        let quoted = before.ends_with(b"\"");
-        let rest = rest.trim_ascii_start();
-        let end = rest.iter().position(|byte| match byte {
-            b'"' => true,
-            byte => !quoted && (*byte == b',' || byte.is_ascii_whitespace()),
-        });
-        let path = rest.get(..end.unwrap_or(rest.len()))?;
-        (!path.is_empty()).then(|| Path::new(OsStr::from_bytes(path)))
     })
 }
 

@@ -43,7 +43,7 @@ impl Lines {
     /// Puts the next line into `line`, without what ends it.
     ///
     /// # Errors
-    /// When the text cannot be read on.
+    /// When the text cannot be read on, or is binary behind the longest line there may be.
     pub(super) fn next(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         // One more byte tells that the line is too long.
@@ -57,13 +57,31 @@ impl Lines {
         if line.last() == Some(&self.ending) {
             line.pop();
         } else if read as u64 > MAX_LINE {
-            self.text.skip_until(self.ending)?;
+            self.skip()?;
             return Ok(Line::Overlong(self.number));
         }
         if line.last() == Some(&b'\r') {
             line.pop();
         }
         Ok(Line::Whole(self.number))
+    }
+
+    /// Skips the rest of a line. Some bytes of text can be followed by a hole that takes no room
+    /// on the disk and years to read, so zeros end it.
+    fn skip(&mut self) -> io::Result<()> {
+        loop {
+            let chunk = self.text.fill_buf()?;
+            let end = memchr::memchr2(self.ending, 0, chunk);
+            if end.is_some_and(|end| chunk.get(end) == Some(&0)) {
+                let why = format!("is binary from line {} on", self.number);
+                return Err(io::Error::other(why));
+            }
+            let used = end.map_or(chunk.len(), |end| end + 1);
+            self.text.consume(used);
+            if end.is_some() || used == 0 {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -102,6 +120,19 @@ mod tests {
         ] {
             assert_eq!(lines(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_hole_behind_text_is_not_read_to_its_end() {
+        let hole = b"a\nb".chain(io::repeat(0));
+        let mut lines = Lines::new(Source {
+            beginning: b"a\nb".to_vec(),
+            text: Box::new(io::BufReader::new(hole)),
+        });
+        let mut line = Vec::new();
+        assert_eq!(lines.next(&mut line).unwrap(), Line::Whole(1));
+        let error = lines.next(&mut line).unwrap_err();
+        assert_eq!(error.to_string(), "is binary from line 2 on");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A file as text: opened without waiting, unpacked, in UTF-8.
 //!
 //! Any user can put a FIFO, or a link to a device, into a home directory or behind `:include:`,
-//! and reading it would never end. So what the command line does not name itself must be a
-//! regular file.
+//! and reading it would never end. So only regular files are read, and what the shell has opened
+//! already.
 
 use std::fs::{self, File, FileType};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -22,13 +22,6 @@ pub(super) const PEEK: u64 = 16 * 1024;
 const MAX_UNPACKED: u64 = 1 << 30;
 const BUFFER: usize = 64 * 1024;
 
-/// Whether a pipe is read too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pipes {
-    Read,
-    Refused,
-}
-
 /// A file that can be read.
 pub(super) struct Source {
     /// How its text begins, without a byte order mark.
@@ -38,22 +31,37 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Opens a file.
+    /// Opens a file, to the size that it has now: a file may grow as fast as it is read.
     ///
     /// # Errors
     /// When it cannot be read, is no file, or holds no text.
-    pub(super) fn open(path: &Path, pipes: Pipes) -> io::Result<Source> {
+    pub(super) fn open(path: &Path) -> io::Result<Source> {
         // Looked at before it is opened, because opening alone moves some devices, and after it,
         // because it may have been exchanged.
-        let found = fs::metadata(path)?.file_type();
-        if found.is_fifo() && pipes == Pipes::Read {
-            return Source::new(File::open(path)?);
-        }
-        must_be_regular(found)?;
+        must_be_regular(fs::metadata(path)?.file_type())?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-        must_be_regular(file.metadata()?.file_type())?;
-        Source::new(file)
+        let metadata = file.metadata()?;
+        must_be_regular(metadata.file_type())?;
+        match metadata.len() {
+            // Files of /proc tell no size.
+            0 => Source::new(file),
+            size => Source::new(file.take(size)),
+        }
+    }
+
+    /// Opens what a shell writes for `<(command)`, and `/dev/stdin`: a pipe that is open already;
+    /// `None` when `path` is none. A FIFO in the file system is not, whoever named it: `/home/*/.forward` may be one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds no text.
+    pub(super) fn open_pipe(path: &Path) -> Option<io::Result<Source>> {
+        let open_already = path == Path::new("/dev/stdin")
+            || ["/dev/fd", "/proc/self/fd"]
+                .iter()
+                .any(|dir| path.parent() == Some(Path::new(dir)));
+        let is_pipe = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+        (open_already && is_pipe).then(|| Source::new(File::open(path)?))
     }
 
     /// Reads standard input.

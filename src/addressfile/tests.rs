@@ -251,6 +251,7 @@ fn includes_deeper_than_the_limit_are_told() {
 
 #[test]
 fn what_is_no_file_is_told_and_never_waited_for() {
+    // A shell may have named all of them: `/home/*/.forward`.
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let fifo = |name: &str| {
@@ -290,6 +291,14 @@ fn what_is_no_file_is_told_and_never_waited_for() {
         ]
     );
     assert_eq!(
+        told(&["fifo", "link", "zero", "socket"].map(path)),
+        [
+            "fifo is a FIFO, not a file",
+            "zero is a device, not a file",
+            "socket is a socket, not a file",
+        ]
+    );
+    assert_eq!(
         told(&[dir.path().to_owned()]),
         [
             "fifo is a FIFO, not a file",
@@ -301,7 +310,7 @@ fn what_is_no_file_is_told_and_never_waited_for() {
 }
 
 #[test]
-fn a_pipe_that_is_named_is_read() {
+fn a_pipe_that_the_shell_has_opened_is_read() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     std::io::Write::write_all(&mut writer, b"a@b.example\n").unwrap();
     drop(writer);
@@ -338,6 +347,19 @@ fn links_to_files_are_followed_once_and_those_to_directories_told() {
         tally.failed[1].1,
         "is a link to a directory, which is not followed; name it"
     );
+}
+
+#[test]
+fn more_files_than_are_read_are_told_once() {
+    let includes: String = (0..MAX_FILES + 5)
+        .map(|n| format!(":include:DIR/{n},"))
+        .collect();
+    let (_, tally) = stored(&[(".forward", includes.as_bytes())], &[".forward"]);
+    assert_eq!(tally.failed.len(), MAX_FILES);
+    let full: Vec<_> = (tally.failed.iter())
+        .filter(|(_, why)| why.starts_with("more than"))
+        .collect();
+    assert_eq!(full.len(), 1);
 }
 
 #[test]
