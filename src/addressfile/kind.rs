@@ -129,6 +129,7 @@ impl Kind {
             Kind::Map if !continued => column::behind_key(line).into(),
             Kind::Vcard => vcard::value(line),
             Kind::Ldif => ldif::value(line),
+            Kind::Transport if column::is_condition(line) => Cow::default(),
             Kind::Aliases | Kind::Map | Kind::Transport | Kind::Forward | Kind::Text => line.into(),
         }
     }

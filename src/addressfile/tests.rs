@@ -165,6 +165,13 @@ fn conditions_of_expressions_are_no_addresses_and_negated_ones_have_a_result() {
             "rewrite.regexp:3 ${1}@army.ml"
         ]
     );
+    assert_eq!(
+        one(
+            "transport.pcre",
+            "if /@army\\.ml/\n/^a@/ smtp:[mx.army.mil]\nif /b@army.ml/\n/^b@/ smtp:b.example\nendif\nendif\n"
+        ),
+        ["transport.pcre:2 mx.army.mil", "transport.pcre:4 b.example"]
+    );
 }
 
 #[test]
