@@ -8,6 +8,7 @@ mod check_config;
 mod desk;
 mod doctor;
 mod explanation;
+mod figures;
 mod learn;
 mod manual;
 mod quarantine;

@@ -17,6 +17,7 @@ use crate::session::Recipient;
 use crate::untrusted::{Untrusted, json_line};
 
 use super::desk::{address, both_spellings, number, print, table};
+use super::figures::counted;
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 
 /// Finds wrong addresses stored in aliases, maps, forwards, lists and address books
@@ -161,10 +162,10 @@ impl ScanAddresses {
         }
         writeln!(
             out,
-            "{} of {} addresses in {} files look wrong",
+            "{} of {} in {} look wrong",
             wrong.len(),
-            tally.addresses,
-            tally.files
+            counted(tally.addresses, "address"),
+            counted(tally.files, "file")
         )?;
         out.flush()
     }

@@ -1,6 +1,5 @@
 //! `straymail scan-log`: what the rules would have done with the mail of a log, and what leaked.
 
-mod figures;
 mod page;
 mod text;
 

@@ -12,8 +12,8 @@ use crate::service::scan::{Day, Neighbour, Report, Suspect, Turn};
 use crate::untrusted::Untrusted;
 
 use super::Findings;
-use super::figures::{counted, day, grouped, minute};
 use super::text::{notes, observed, unlisted, up_to_most, way_of, without_neighbours};
+use crate::cli::figures::{counted, day, grouped, minute};
 
 /// Rows of each table: a report is read, data are asked of `--json`.
 const ROWS: usize = 500;

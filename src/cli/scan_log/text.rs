@@ -12,7 +12,7 @@ use crate::service::scan::{Difference, Leak, MOST_SENDERS, Neighbour, Suspect, T
 use crate::untrusted::Untrusted;
 
 use super::Findings;
-use super::figures::{counted, day, grouped, minute};
+use crate::cli::figures::{counted, day, grouped, minute};
 
 /// Prints the report, with at most `top` rows in each table.
 pub(super) fn write(

@@ -16,9 +16,13 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// Returns a count with its noun: `1 leak`, `2 leaks`.
+/// Returns a count with its noun: `1 leak`, `2 leaks`, `2 addresses`.
 pub(super) fn counted(number: u64, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
+    let s = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{} {noun}{s}", grouped(number))
 }
 
@@ -45,5 +49,6 @@ mod tests {
         assert_eq!(grouped(1_234_567), "1 234 567");
         assert_eq!(counted(1, "mail"), "1 mail");
         assert_eq!(counted(1000, "mail"), "1 000 mails");
+        assert_eq!(counted(2, "address"), "2 addresses");
     }
 }
