@@ -20,6 +20,7 @@ mod id;
 mod inspect;
 mod letter;
 mod mark;
+mod meaning;
 mod notice;
 mod overdue;
 mod schema;
@@ -52,6 +53,7 @@ pub use id::{ApprovalId, EntryId, IdPrefix, IdPrefixError};
 pub use inspect::Inspection;
 pub use letter::{Letter, NewLetter};
 pub use mark::LogMark;
+pub use meaning::{Ending, Endings, Meaning};
 pub use overdue::Passage;
 pub use status::Counts;
 

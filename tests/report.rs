@@ -15,8 +15,8 @@ use straymail::score::{Assessment, Candidate, Edit, Finding};
 use straymail::service::decide::{Choice, Decision, Remember};
 use straymail::service::figures::Sources;
 use straymail::service::quarantine::Quarantine;
-use straymail::service::report::{DayFigures, Endings, Verdicts, Would};
-use straymail::store::{AuditEvent, Day, EntryId, EventKind};
+use straymail::service::report::{DayFigures, Verdicts, Would};
+use straymail::store::{AuditEvent, Day, Endings, EntryId, EventKind};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -188,6 +188,50 @@ fn every_verdict_and_every_decision_is_counted_once() {
         report.days,
         [day(0, 8, 7, 0), day(1, 5, 0, 3), day(2, 0, 0, 0)]
     );
+}
+
+#[test]
+fn decisions_on_mail_held_before_count_where_it_was_going() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = open(dir.path(), 1);
+    let id = hold(&quarantine, 1, -DAY);
+    // Its client has not heard of the answer and tries again.
+    hold(&quarantine, 1, HOUR);
+    quarantine
+        .decide(
+            &id,
+            &Decision::SEND,
+            "sender anna@example.org",
+            at(2 * HOUR),
+        )
+        .unwrap();
+    let report = quarantine.report(at(0), at(DAY)).unwrap();
+    assert_eq!(report.verdicts, Verdicts::default());
+    let pairs: Vec<_> = (report.pairs.iter())
+        .map(|pair| (pair.domain.as_str(), pair.recipients, pair.confirmed))
+        .collect();
+    assert_eq!(pairs, [("army.ml", 0, 1)]);
+}
+
+#[test]
+fn a_message_held_again_after_its_end_is_held_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = open(dir.path(), 1);
+    let id = hold(&quarantine, 1, HOUR);
+    hold(&quarantine, 1, 2 * HOUR);
+    let drop_at = |hour: i64| {
+        let dropped = quarantine.drop_entry(&id, "spam", "web ed", at(hour * HOUR));
+        dropped.unwrap();
+    };
+    drop_at(3);
+    hold(&quarantine, 1, 4 * HOUR);
+    drop_at(5);
+    let report = quarantine.report(at(0), at(DAY)).unwrap();
+    assert_eq!((report.verdicts.held, report.endings.dropped), (2, 2));
+    let waited: Vec<i64> = (report.slowest.iter())
+        .map(|slow| slow.seconds / HOUR)
+        .collect();
+    assert_eq!(waited, [2, 1]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #[path = "worker/digest.rs"]
 mod digest;
+#[path = "worker/figures.rs"]
+mod figures;
 mod held;
 mod support;
 

@@ -11,8 +11,8 @@ use comfy_table::Cell;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::service::report::{Endings, Report as Figures, Verdicts, Would};
-use crate::store::Day;
+use crate::service::report::{Report as Figures, Verdicts, Would};
+use crate::store::{Day, Endings};
 use crate::untrusted::Untrusted;
 
 use super::desk::{Moment, at_desk, both_spellings, json, moment, number, print, table};
@@ -123,7 +123,7 @@ fn would_rows(would: &Would) -> Vec<(&'static str, u64)> {
     rows.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
-fn ending_rows(endings: &Endings) -> [(&'static str, u64, &'static str); 6] {
+fn ending_rows(endings: &Endings) -> [(&'static str, u64, &'static str); 7] {
     [
         ("confirmed", endings.confirmed, "the sender said: send it"),
         (
@@ -137,6 +137,11 @@ fn ending_rows(endings: &Endings) -> [(&'static str, u64, &'static str); 6] {
             "the sender said: do not send it",
         ),
         ("released", endings.released, "by a reviewer"),
+        (
+            "redirected",
+            endings.redirected,
+            "by a reviewer to the address that was meant: a leak prevented",
+        ),
         ("dropped", endings.dropped, "by a reviewer"),
         ("expired", endings.expired, "nobody decided"),
     ]

@@ -9,9 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::quarantine::Quarantine;
-use super::report::{Ending, Endings};
 use crate::metrics::{Exposition, Figures, Kind, Sample, Times};
-use crate::store::{AuditRecord, Counts, EntryState, EventKind, EventTally, StoreError};
+use crate::store::{
+    Counts, Ending, Endings, EntryState, EventKind, EventTally, Ledger, StoreError,
+};
 
 /// The time that the confirm rate is of, as in `straymail report`: few decide on one day.
 const LATELY: Duration = Duration::from_secs(7 * 86_400);
@@ -121,9 +122,7 @@ impl Sources {
         self.quarantine.store.read(|ledger| {
             let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
             let lately = now.saturating_sub(LATELY).unwrap_or(Timestamp::MIN);
-            let decided = ledger.decided_after(read.events.last, lately)?;
-            ledger.count_events(&mut read.events)?;
-            read.decided(decided, lately);
+            read.bring_up(ledger, lately)?;
             Ok(Stored {
                 counts: ledger.counts()?,
                 events: read.events.clone(),
@@ -136,12 +135,17 @@ impl Sources {
 }
 
 impl Read {
-    /// Adds what was decided since, and forgets what was decided before `lately`.
-    fn decided(&mut self, records: Vec<AuditRecord>, lately: Timestamp) {
+    /// Reads what was recorded since, and forgets what ended before `lately`.
+    fn bring_up(&mut self, ledger: &Ledger<'_>, lately: Timestamp) -> Result<(), StoreError> {
         self.lately.retain(|(at, _)| *at >= lately);
-        self.lately.extend(
-            (records.iter()).filter_map(|record| Some((record.at, Ending::of(&record.event)?))),
-        );
+        let mut new = Vec::new();
+        ledger.count_events(&mut self.events, |at, ending| {
+            if at >= lately {
+                new.push((at, ending));
+            }
+        })?;
+        self.lately.append(&mut new);
+        Ok(())
     }
 
     fn confirm_rate(&self) -> Option<u8> {
@@ -335,22 +339,12 @@ fn in_store(page: &mut Exposition, stored: &Stored) {
         "When the worker last wrote down that it works, to the minute.",
         counts.worker_seen_at.map(|at| Sample::plain(seconds(at))),
     );
-    let of = |kind: &str, outcome: &str| {
-        let key = (kind.to_owned(), outcome.to_owned());
-        number(events.counts.get(&key).copied().unwrap_or_default())
-    };
     page.family(
         "straymail_decisions_total",
         Kind::Counter,
-        "What became of held recipients: confirmed, corrected or cancelled by the sender, dropped by an admin, expired with nobody deciding.",
-        [
-            ("confirmed", of("decided", "confirmed")),
-            ("corrected", of("decided", "corrected")),
-            ("cancelled", of("decided", "cancelled")),
-            ("dropped", of("dropped", "")),
-            ("expired", of("expired", "")),
-        ]
-        .map(|(decision, count)| Sample::of("decision", decision, count)),
+        "What became of held recipients: confirmed, corrected or cancelled by the sender, released, redirected or dropped by a reviewer, expired with nobody deciding.",
+        (events.endings.each())
+            .map(|(ending, count)| Sample::of("decision", ending.name(), number(count))),
     );
     page.family(
         "straymail_confirm_rate",
@@ -362,19 +356,16 @@ fn in_store(page: &mut Exposition, stored: &Stored) {
         "straymail_notices_total",
         Kind::Counter,
         "Notices by whether they were sent or never will be.",
-        ["sent", "none"].map(|result| Sample::of("result", result, of("notified", result))),
+        [("sent", events.notices_sent), ("none", events.notices_none)]
+            .map(|(result, count)| Sample::of("result", result, number(count))),
     );
     page.family(
         "straymail_events_total",
         Kind::Counter,
         "Rows of the audit record by kind.",
         EventKind::ALL.iter().map(|kind| {
-            let all = events
-                .counts
-                .iter()
-                .filter(|((name, _), _)| name == kind.name());
-            let count: u64 = all.map(|(_, count)| count).sum();
-            Sample::of("kind", kind.name(), number(count))
+            let count = events.kinds.get(kind.name()).copied();
+            Sample::of("kind", kind.name(), number(count.unwrap_or_default()))
         }),
     );
 }

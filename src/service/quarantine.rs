@@ -610,11 +610,6 @@ fn held_event(
     kind: EventKind,
     actor: &str,
 ) -> AuditEvent {
-    let what = match stored {
-        Stored::New => String::new(),
-        Stored::Again { attempts } => format!(", attempt {attempts}"),
-        Stored::Reopened { was } => format!(", opened again, was {was}"),
-    };
     AuditEvent {
         entry: Some(id.clone()),
         session: Some(message.session.clone()),
@@ -626,8 +621,10 @@ fn held_event(
         suggestion: recipient.suggestion.clone(),
         rule: Some(recipient.rule.clone()),
         detail: Some(format!(
-            "spool file {} sha256 {}{what}",
-            message.key, message.digest
+            "spool file {} sha256 {}{}",
+            message.key,
+            message.digest,
+            stored.in_words()
         )),
         ..AuditEvent::new(kind, actor)
     }

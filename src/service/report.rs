@@ -13,7 +13,10 @@ use serde::Serialize;
 use crate::address::{Address, Host};
 use crate::public_suffix::PublicSuffixes;
 use crate::service::quarantine::Quarantine;
-use crate::store::{AuditEvent, AuditRecord, Day, DayTotal, EntryId, EventKind, StoreError};
+use crate::store::{
+    AuditEvent, AuditRecord, Day, DayTotal, Ending, Endings, EntryId, EventKind, Meaning,
+    StoreError,
+};
 use crate::untrusted::Untrusted;
 
 /// Most different pairs, rules and entries that are told apart; the rest is only counted.
@@ -60,23 +63,6 @@ pub struct Would {
     pub unknown: u64,
 }
 
-/// How held mail ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Endings {
-    /// Its sender said: send it. A false alarm.
-    pub confirmed: u64,
-    /// It went to the address that was meant. A leak prevented.
-    pub corrected: u64,
-    /// Its sender said: do not send it.
-    pub cancelled: u64,
-    /// A reviewer let it go.
-    pub released: u64,
-    /// A reviewer threw it away.
-    pub dropped: u64,
-    /// Nobody decided in time.
-    pub expired: u64,
-}
-
 /// One rule's share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RuleFigures {
@@ -105,7 +91,7 @@ pub struct Pair {
     pub kept_back: u64,
     /// Decisions of senders: confirmed.
     pub confirmed: u64,
-    /// Corrected or cancelled.
+    /// Corrected or cancelled, or redirected by a reviewer.
     pub prevented: u64,
     /// The highest score.
     pub score: u8,
@@ -173,7 +159,7 @@ pub struct Report {
 }
 
 impl Verdicts {
-    fn count(&mut self, kind: EventKind) -> bool {
+    fn count(&mut self, kind: EventKind) {
         let counter = match kind {
             EventKind::Rejected => &mut self.rejected,
             EventKind::Held => &mut self.held,
@@ -183,10 +169,9 @@ impl Verdicts {
             EventKind::Approved => &mut self.approved,
             EventKind::Tempfailed => &mut self.deferred,
             EventKind::Observed => &mut self.observed,
-            _ => return false,
+            _ => return,
         };
         *counter += 1;
-        true
     }
 
     fn all(&self) -> u64 {
@@ -215,76 +200,6 @@ impl Would {
         };
         *counter += 1;
         keeps_back
-    }
-}
-
-/// How one entry ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Confirmed,
-    Corrected,
-    Cancelled,
-    Released,
-    Dropped,
-    Expired,
-}
-
-impl Ending {
-    /// Returns what the event says about how an entry ended, if it ended one.
-    ///
-    /// What a sender decides is recorded when they decide; that the worker then carries it out
-    /// is recorded as well and not counted again.
-    pub(super) fn of(event: &AuditEvent) -> Option<Ending> {
-        let by_sender = event.actor.starts_with("sender ");
-        let detail = event.detail.as_deref().unwrap_or_default();
-        match event.kind {
-            EventKind::Decided if by_sender => Some(match detail {
-                detail if detail.starts_with("correct") => Ending::Corrected,
-                detail if detail.starts_with("cancel") => Ending::Cancelled,
-                _ => Ending::Confirmed,
-            }),
-            // The worker lets go what nobody decided on, where that is configured.
-            EventKind::Released if event.actor == "worker" => Some(Ending::Expired),
-            // Copies that a take-over sends on were never in doubt.
-            EventKind::Released if !by_sender && !event.actor.starts_with("milter") => {
-                Some(Ending::Released)
-            }
-            EventKind::Corrected if !by_sender => Some(Ending::Corrected),
-            EventKind::Dropped => Some(Ending::Dropped),
-            EventKind::Expired => Some(Ending::Expired),
-            _ => None,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Ending::Confirmed => "confirmed",
-            Ending::Corrected => "corrected",
-            Ending::Cancelled => "cancelled",
-            Ending::Released => "released",
-            Ending::Dropped => "dropped",
-            Ending::Expired => "expired",
-        }
-    }
-}
-
-impl Endings {
-    pub(super) fn count(&mut self, ending: Ending) {
-        *match ending {
-            Ending::Confirmed => &mut self.confirmed,
-            Ending::Corrected => &mut self.corrected,
-            Ending::Cancelled => &mut self.cancelled,
-            Ending::Released => &mut self.released,
-            Ending::Dropped => &mut self.dropped,
-            Ending::Expired => &mut self.expired,
-        } += 1;
-    }
-
-    /// Returns the share of the decisions of senders that confirmed, in hundredths.
-    pub fn confirm_rate(&self) -> Option<u8> {
-        let decided = self.confirmed + self.corrected + self.cancelled;
-        let hundredths = (100 * self.confirmed + decided / 2).checked_div(decided)?;
-        u8::try_from(hundredths).ok()
     }
 }
 
@@ -380,27 +295,20 @@ impl Gathering {
         held_at: impl Fn(&EntryId) -> Result<Option<Timestamp>, StoreError>,
     ) -> Result<(), StoreError> {
         let event = &record.event;
-        // A copy that was never in doubt, of a message that was taken over.
-        if event.kind == EventKind::Held && event.score.unwrap_or(0) == 0 {
-            return Ok(());
-        }
-        if let Some(ending) = Ending::of(event) {
-            return self.ended(record, ending, held_at);
+        match Meaning::of(event) {
+            Meaning::Verdict => {}
+            Meaning::End(ending) => return self.ended(record, ending, held_at),
+            Meaning::Nothing => return Ok(()),
         }
         if event.kind == EventKind::Held
             && let Some(id) = &event.entry
         {
-            // A client that tries again is still one recipient.
-            if self.held_at.contains_key(id) {
-                return Ok(());
-            }
-            if self.held_at.len() < MOST {
+            self.ended.remove(id);
+            if self.held_at.len() < MOST || self.held_at.contains_key(id) {
                 self.held_at.insert(id.clone(), record.at);
             }
         }
-        if !self.report.verdicts.count(event.kind) {
-            return Ok(());
-        }
+        self.report.verdicts.count(event.kind);
         let observed = event.kind == EventKind::Observed;
         let detail = event.detail.as_deref();
         let would_keep_back = observed && self.report.would.count(detail);
@@ -439,15 +347,19 @@ impl Gathering {
             rule.endings.count(ending);
         }
         let domain = self.domain(event);
-        if let Some(pair) = self
-            .pairs
-            .get_mut(&(domain.clone(), event.suggestion.clone()))
-        {
-            match ending {
-                Ending::Confirmed => pair.confirmed += 1,
-                Ending::Corrected | Ending::Cancelled => pair.prevented += 1,
-                Ending::Released | Ending::Dropped | Ending::Expired => {}
+        // Also of mail that was held before the time of the report.
+        match ending {
+            Ending::Confirmed => {
+                if let Some(pair) = self.pair(record) {
+                    pair.confirmed += 1;
+                }
             }
+            Ending::Corrected | Ending::Cancelled | Ending::Redirected => {
+                if let Some(pair) = self.pair(record) {
+                    pair.prevented += 1;
+                }
+            }
+            Ending::Released | Ending::Dropped | Ending::Expired => {}
         }
         let Some(id) = event.entry.clone() else {
             return Ok(());
@@ -468,7 +380,7 @@ impl Gathering {
             domain,
             held_at,
             seconds: record.at.duration_since(held_at).as_secs(),
-            ending: ending.words(),
+            ending: ending.name(),
         });
         self.slow
             .sort_by_key(|slow| std::cmp::Reverse(slow.seconds));
@@ -506,7 +418,7 @@ impl Gathering {
                 kept_back: 0,
                 confirmed: 0,
                 prevented: 0,
-                score: 0,
+                score: record.event.score.unwrap_or(0),
                 last: record.at,
             };
             self.pairs.insert(key.clone(), pair);

@@ -322,24 +322,31 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Returns what senders decided at `since` or later, of the rows after `after`, oldest first.
-    pub fn decided_after(
+    /// Gives `each` every row of `kinds` after the row `after`, up to and with the row `last`,
+    /// oldest first.
+    pub(super) fn each_audit_after(
         &self,
         after: i64,
-        since: Timestamp,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
+        last: i64,
+        kinds: &[EventKind],
+        mut each: impl FnMut(&AuditRecord),
+    ) -> Result<(), StoreError> {
         let error = |error| self.error(error);
         let mut statement = self
             .connection
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "SELECT seq, at, event, previous, hash FROM audit
-                 WHERE seq > ?1 AND at >= ?2 AND kind = 'decided' ORDER BY seq",
-            )
+                 WHERE seq > ?1 AND seq <= ?2 AND kind IN ({}) ORDER BY seq",
+                names(kinds)
+            ))
             .map_err(error)?;
         let rows = statement
-            .query_map(params![after, since.as_millisecond()], read_raw)
+            .query_map(params![after, last], read_raw)
             .map_err(error)?;
-        rows.map(|raw| raw.map_err(error)?.record()).collect()
+        for raw in rows {
+            each(&raw.map_err(error)?.record()?);
+        }
+        Ok(())
     }
 
     /// Returns the rows that fit, oldest first.
@@ -348,12 +355,7 @@ impl Ledger<'_> {
         let mut conditions = vec!["1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
         if !filter.kinds.is_empty() {
-            let names: Vec<String> = filter
-                .kinds
-                .iter()
-                .map(|kind| format!("'{}'", kind.name()))
-                .collect();
-            conditions.push(format!("kind IN ({})", names.join(", ")));
+            conditions.push(format!("kind IN ({})", names(&filter.kinds)));
         }
         if let Some(entry) = &filter.entry {
             conditions.push("entry = ?".to_owned());
@@ -409,6 +411,14 @@ impl Ledger<'_> {
             contains_expected,
         })
     }
+}
+
+/// Returns the names of `kinds` as a list of SQL.
+fn names(kinds: &[EventKind]) -> String {
+    let names: Vec<String> = (kinds.iter())
+        .map(|kind| format!("'{}'", kind.name()))
+        .collect();
+    names.join(", ")
 }
 
 /// Returns what is wrong with the row that should have number `seq` and follow `head`.

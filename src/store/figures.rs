@@ -7,54 +7,68 @@ use jiff::Timestamp;
 use rusqlite::params;
 
 use super::entry::millis;
-use super::{Ledger, StoreError};
+use super::meaning::END_KINDS;
+use super::{Ending, Endings, EventKind, Ledger, Meaning, StoreError};
 
-/// How often each thing happened, by its kind and what it came to, as far as the audit record
-/// was read. It only grows, so what was counted is never counted again.
+/// How often each thing happened, as far as the audit record was read. It only grows, so what
+/// was counted is never counted again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventTally {
     /// The last row that was counted.
     pub last: i64,
-    /// By kind (`held`, `decided`, …) and outcome: `confirmed`, `corrected` or `cancelled` of a
-    /// decision, `sent` or `none` of a notice, else empty.
-    pub counts: BTreeMap<(String, String), u64>,
+    /// Rows by kind (`held`, `decided`, …).
+    pub kinds: BTreeMap<String, u64>,
+    /// How held recipients ended.
+    pub endings: Endings,
+    /// Notices and letters that were sent.
+    pub notices_sent: u64,
+    /// Those that never will be.
+    pub notices_none: u64,
 }
 
 impl Ledger<'_> {
-    /// Counts the rows of the audit record that are new since `tally` was last brought up.
-    pub fn count_events(&self, tally: &mut EventTally) -> Result<(), StoreError> {
+    /// Counts the rows of the audit record that are new since `tally` was last brought up, and
+    /// gives `ended` each end among them.
+    pub fn count_events(
+        &self,
+        tally: &mut EventTally,
+        mut ended: impl FnMut(Timestamp, Ending),
+    ) -> Result<(), StoreError> {
         let error = |error| self.error(error);
         let mut statement = (self.connection)
             .prepare_cached(
-                "SELECT kind,
-                     CASE
-                         WHEN kind = 'decided' AND detail LIKE 'send%' THEN 'confirmed'
-                         WHEN kind = 'decided' AND detail LIKE 'correct%' THEN 'corrected'
-                         WHEN kind = 'decided' AND detail LIKE 'cancel%' THEN 'cancelled'
-                         WHEN kind = 'notified' AND (detail LIKE 'to %' OR detail LIKE 'end told%') THEN 'sent'
-                         WHEN kind = 'notified' THEN 'none'
-                         ELSE ''
-                     END AS outcome,
-                     count(*), max(seq)
-                 FROM (SELECT seq, kind, CASE WHEN kind IN ('decided', 'notified')
+                "SELECT kind, count(*), max(seq),
+                     count(*) FILTER (WHERE detail LIKE 'to %' OR detail LIKE 'end told%')
+                 FROM (SELECT seq, kind, CASE WHEN kind = 'notified'
                            THEN json_extract(event, '$.detail') END AS detail
                        FROM audit WHERE seq > ?1)
-                 GROUP BY kind, outcome",
+                 GROUP BY kind",
             )
             .map_err(error)?;
         let rows = statement
             .query_map(params![tally.last], |row| {
-                let key = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
-                Ok((key, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+                let count = |column| row.get::<_, i64>(column);
+                Ok((row.get::<_, String>(0)?, count(1)?, count(2)?, count(3)?))
             })
             .map_err(error)?;
-        let mut last = tally.last;
+        let count = |count: i64| u64::try_from(count).unwrap_or_default();
+        let mut new = tally.clone();
         for row in rows {
-            let (key, count, seq) = row.map_err(error)?;
-            *tally.counts.entry(key).or_default() += u64::try_from(count).unwrap_or_default();
-            last = last.max(seq);
+            let (kind, rows, seq, sent) = row.map_err(error)?;
+            if kind == EventKind::Notified.name() {
+                new.notices_sent += count(sent);
+                new.notices_none += count(rows - sent);
+            }
+            *new.kinds.entry(kind).or_default() += count(rows);
+            new.last = new.last.max(seq);
         }
-        tally.last = last;
+        self.each_audit_after(tally.last, new.last, &END_KINDS, |record| {
+            if let Meaning::End(ending) = Meaning::of(&record.event) {
+                new.endings.count(ending);
+                ended(record.at, ending);
+            }
+        })?;
+        *tally = new;
         Ok(())
     }
 
@@ -89,7 +103,7 @@ impl Ledger<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{AuditEvent, Durability, EventKind, Store};
+    use crate::store::{AuditEvent, Durability, Store};
 
     #[test]
     fn each_event_is_counted_once_by_what_it_came_to() {
@@ -99,7 +113,7 @@ mod tests {
         let append = |kind, detail: Option<&str>| {
             let event = AuditEvent {
                 detail: detail.map(str::to_owned),
-                ..AuditEvent::new(kind, "worker")
+                ..AuditEvent::new(kind, "sender anna@example.org")
             };
             store
                 .write(Durability::Written, |ledger| {
@@ -121,25 +135,28 @@ mod tests {
         );
         append(EventKind::Notified, Some("none: the sender may be forged"));
         let mut tally = EventTally::default();
-        let bring_up =
-            |tally: &mut EventTally| store.read(|ledger| ledger.count_events(tally)).unwrap();
-        bring_up(&mut tally);
+        let mut ended = 0;
+        let mut bring_up = |tally: &mut EventTally| {
+            let count = |_, _| ended += 1;
+            store.read(|ledger| ledger.count_events(tally, count))
+        };
+        bring_up(&mut tally).unwrap();
         append(EventKind::Decided, Some("cancel"));
-        bring_up(&mut tally);
-        bring_up(&mut tally);
-        let counts: Vec<_> = (tally.counts.iter())
-            .map(|((kind, outcome), count)| (&**kind, &**outcome, *count))
-            .collect();
-        assert_eq!(
-            counts,
-            [
-                ("decided", "cancelled", 2),
-                ("decided", "confirmed", 2),
-                ("decided", "corrected", 1),
-                ("held", "", 1),
-                ("notified", "none", 1),
-                ("notified", "sent", 1),
-            ]
-        );
+        bring_up(&mut tally).unwrap();
+        bring_up(&mut tally).unwrap();
+        let kinds = [("decided", 5), ("held", 1), ("notified", 2)];
+        let expected = EventTally {
+            last: 8,
+            kinds: kinds.map(|(kind, count)| (kind.to_owned(), count)).into(),
+            endings: Endings {
+                confirmed: 2,
+                corrected: 1,
+                cancelled: 2,
+                ..Endings::default()
+            },
+            notices_sent: 1,
+            notices_none: 1,
+        };
+        assert_eq!((tally, ended), (expected, 5));
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn render(report: &Report) -> Result<String, minijinja::Error> {
         passed => report.mail.inbound + report.mail.null_sender,
         flagged => report.flagged,
         share => share(report.flagged, recipients),
-        prevented => report.endings.corrected + report.endings.cancelled,
+        prevented => report.endings.prevented(),
         kept_back => report.verdicts.rejected + report.verdicts.held + report.verdicts.held_message,
         confirm_rate => percent(report.confirm_rate),
         waiting => report.waiting,
