@@ -7,6 +7,7 @@
 //! recipient is in any of it.
 
 mod exposition;
+mod handover;
 mod histogram;
 mod tally;
 
@@ -17,9 +18,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exposition::{Exposition, Kind, Sample};
+pub use handover::Publisher;
 pub use histogram::{Histogram, Times};
 pub use tally::{Recipients, Tally};
 
@@ -97,15 +100,7 @@ impl Figures {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        let temporary = dir.join(format!(".{NAME}.{}", self.pid));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&temporary, dir.join(NAME))
+        write_json(&dir.join(NAME), self)
     }
 
     /// Reads the figures in the state directory `dir`; `None` when no milter has written any.
@@ -113,20 +108,57 @@ impl Figures {
     /// # Errors
     /// The file cannot be read, or is not one of ours.
     pub fn read(dir: &Path) -> io::Result<Option<Figures>> {
-        let file = match fs::File::open(dir.join(NAME)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        if file.metadata()?.len() > LONGEST {
-            return Err(io::Error::other(format!("{NAME} is too long")));
+        read_json(&dir.join(NAME))
+    }
+
+    /// Returns these figures with each sum combined with that of `other`.
+    fn combined(&self, other: &Figures, sum: fn(u64, u64) -> u64) -> Figures {
+        let mut recipients = self.recipients.clone();
+        for own in &mut recipients {
+            let same = (other.recipients.iter()).find(|other| own.is_same_kind(other));
+            own.count = sum(own.count, same.map_or(0, |same| same.count));
         }
-        Ok(serde_json::from_reader(io::BufReader::new(file)).map(Some)?)
+        Figures {
+            judged: sum(self.judged, other.judged),
+            inbound: sum(self.inbound, other.inbound),
+            null_sender: sum(self.null_sender, other.null_sender),
+            recipients,
+            faults: sum(self.faults, other.faults),
+            rcpt: self.rcpt.combined(&other.rcpt, sum),
+            ..self.clone()
+        }
     }
 
     /// Returns whether the milter that counts was alive a moment before `now`.
     pub fn alive(&self, now: Timestamp) -> bool {
         now.duration_since(self.written_at).unsigned_abs() <= GONE_AFTER
     }
+}
+
+/// Writes a file whole or not at all.
+fn write_json(path: &Path, content: &impl Serialize) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(&serde_json::to_vec(content)?)?;
+    fs::rename(&temporary, path)
+}
+
+/// Reads what was written; `None` when nothing was.
+fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if file.metadata()?.len() > LONGEST {
+        return Err(io::Error::other(format!("{} is too long", path.display())));
+    }
+    Ok(serde_json::from_reader(io::BufReader::new(file)).map(Some)?)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::logging::event::Counts;
-use crate::metrics::Tally;
+use crate::metrics::{Publisher, Tally};
 use crate::policy::Policy;
 use crate::public_suffix::PublicSuffixes;
 use crate::score::Scorer;
@@ -63,6 +63,7 @@ pub struct Service {
     clock: fn() -> Timestamp,
     last_session: AtomicU64,
     probe: OnceLock<String>,
+    publisher: Publisher,
     /// What passed so far.
     pub counters: Tally,
 }
@@ -87,6 +88,7 @@ impl Service {
             clock,
             last_session: AtomicU64::new(first_session),
             probe: OnceLock::new(),
+            publisher: Publisher::default(),
             counters: Tally::new(clock()),
         }
     }
@@ -192,7 +194,8 @@ impl Service {
     /// The file cannot be written.
     pub fn publish(&self) -> std::io::Result<()> {
         let figures = self.counters.figures(self.now());
-        figures.write(&self.quarantine.settings().dir)
+        let dir = &self.quarantine.settings().dir;
+        self.publisher.publish(dir, &figures)
     }
 
     /// Returns the current time.

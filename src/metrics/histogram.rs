@@ -58,6 +58,23 @@ impl Histogram {
     }
 }
 
+impl Times {
+    /// Returns these times with each count combined with that of `other`.
+    pub(super) fn combined(&self, other: &Times, sum: fn(u64, u64) -> u64) -> Times {
+        let same = |end: u64| {
+            let mut buckets = other.buckets.iter();
+            buckets.find(|(other, _)| *other == end)
+        };
+        Times {
+            buckets: (self.buckets.iter())
+                .map(|(end, count)| (*end, sum(*count, same(*end).map_or(0, |(_, count)| *count))))
+                .collect(),
+            beyond: sum(self.beyond, other.beyond),
+            nanoseconds: sum(self.nanoseconds, other.nanoseconds),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

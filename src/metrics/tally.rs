@@ -38,6 +38,13 @@ pub struct Recipients {
     pub count: u64,
 }
 
+impl Recipients {
+    /// Returns whether both count the same kind of recipients.
+    pub(super) fn is_same_kind(&self, other: &Recipients) -> bool {
+        (&self.verdict, &self.action, &self.mode) == (&other.verdict, &other.action, &other.mode)
+    }
+}
+
 /// Everything a milter counts.
 #[derive(Debug)]
 pub struct Tally {
