@@ -55,6 +55,9 @@ pub struct Figures {
     pub inbound: u64,
     /// Messages with the null sender.
     pub null_sender: u64,
+    /// Held messages on their way out, which are no new ones.
+    #[serde(default)]
+    pub released: u64,
     /// Recipients by verdict and what was to become of them.
     pub recipients: Vec<Recipients>,
     /// Answers forced by a fault of ours.
@@ -122,6 +125,7 @@ impl Figures {
             judged: sum(self.judged, other.judged),
             inbound: sum(self.inbound, other.inbound),
             null_sender: sum(self.null_sender, other.null_sender),
+            released: sum(self.released, other.released),
             recipients,
             faults: sum(self.faults, other.faults),
             rcpt: self.rcpt.combined(&other.rcpt, sum),

@@ -7,6 +7,7 @@
 
 mod approval;
 mod audit;
+mod claim;
 mod contact;
 mod copy;
 mod day_total;

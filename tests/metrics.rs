@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,14 +18,17 @@ use support::daemon::{Daemon, Settings};
 use support::milter_client::MilterClient;
 use support::wait_for;
 
-/// A daemon with its metrics at a UNIX socket.
-fn start(directory: &Path) -> Result<Daemon> {
-    let settings = Settings::in_directory(directory).with(json!({
+/// A daemon that holds, with its metrics at a UNIX socket.
+fn settings(directory: &Path) -> Settings {
+    Settings::in_directory(directory).with(json!({
         "metrics": {"listen": format!("unix:{}/metrics.sock", directory.display())},
         "policy": {"suspect": "hold", "certain": "reject"},
         "quarantine": {"grace": "0s"},
-    }));
-    Daemon::start(&settings)
+    }))
+}
+
+fn start(directory: &Path) -> Result<Daemon> {
+    Daemon::start(&settings(directory))
 }
 
 /// The page, without the head of the answer.
@@ -123,6 +127,81 @@ fn what_passed_is_counted_by_what_became_of_it() -> Result<()> {
         "straymail_decisions_total{decision=\"dropped\"}",
         1.0,
     )?;
+    daemon.stop()
+}
+
+#[test]
+fn held_mail_on_its_way_out_is_no_new_mail() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    // An MTA that takes the connection of a release and says nothing.
+    let mta = TcpListener::bind("127.0.0.1:0")?;
+    let settings = settings(directory).with(json!({
+        "quarantine": {"release_to": mta.local_addr()?.to_string()},
+    }));
+    let daemon = Daemon::start(&settings)?;
+    mail(directory)?;
+    let held = daemon.held()?;
+    let carl = (held.iter().find(|entry| entry.recipient == "carl@army.ml")).context("none")?;
+    let releasing = std::thread::scope(|scope| -> Result<()> {
+        let released = scope.spawn(|| daemon.command(&["quarantine", "release", &carl.id]));
+        let (stream, _) = mta.accept()?;
+        // What the MTA asks about it.
+        let socket = directory.join("milter.sock");
+        let (answers, _) = MilterClient::session(&socket, "alice@army.mil", &["carl@army.ml"])?;
+        assert_eq!(answers, ["c"]);
+        drop(stream);
+        released.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+        Ok(())
+    });
+    releasing?;
+    wait_value(
+        directory,
+        "straymail_messages_total{passage=\"released\"}",
+        1.0,
+    )?;
+    let page = page(directory)?;
+    let doubtful: f64 = (page.lines())
+        .filter(|line| line.starts_with("straymail_recipients_total{verdict=\"suspect\""))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum();
+    assert_eq!(doubtful, 2.0, "{page}");
+    let judged = "straymail_messages_total{passage=\"judged\"}";
+    assert_eq!(value(&page, judged), Some(2.0));
+    let report: Value = report(&daemon)?;
+    assert_eq!(report["flagged"], 3, "{report}");
+    assert_eq!(report["verdicts"]["approved"], 0);
+    // It is in the record all the same, of the entry.
+    let shown = daemon.command(&["quarantine", "log", "--kind", "approved"])?;
+    assert!(shown.text.contains("carl@army.ml"), "{}", shown.text);
+    daemon.stop()
+}
+
+/// The report of the last week.
+fn report(daemon: &Daemon) -> Result<Value> {
+    let output = daemon.command(&["report", "--format", "json"])?;
+    Ok(serde_json::from_str(&output.text)?)
+}
+
+#[test]
+fn mail_refused_because_it_cannot_be_held_is_recorded() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let settings = settings(directory).with(json!({"quarantine": {"min_free": "1000TiB"}}));
+    let daemon = Daemon::start(&settings)?;
+    let socket = directory.join("milter.sock");
+    let recipients = ["bob@navy.mil", "carl@army.ml"];
+    let (_, end) = MilterClient::session(&socket, "alice@army.mil", &recipients)?;
+    assert!(end[0].starts_with("y451"), "{end:?}");
+    wait_value(directory, "straymail_faults_total", 1.0)?;
+    wait_value(
+        directory,
+        "straymail_events_total{kind=\"tempfailed\"}",
+        1.0,
+    )?;
+    let report = report(&daemon)?;
+    assert_eq!(report["verdicts"]["deferred"], 1, "{report}");
+    assert_eq!(report["pairs"][0]["domain"], "army.ml");
     daemon.stop()
 }
 

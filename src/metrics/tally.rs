@@ -54,6 +54,8 @@ pub struct Tally {
     pub inbound: AtomicU64,
     /// Messages with the null sender.
     pub null_sender: AtomicU64,
+    /// Held messages on their way out, which are no new ones.
+    pub released: AtomicU64,
     /// Recipients let through without evidence.
     pub clean: AtomicU64,
     /// Recipients with evidence.
@@ -77,6 +79,7 @@ impl Tally {
             judged: AtomicU64::default(),
             inbound: AtomicU64::default(),
             null_sender: AtomicU64::default(),
+            released: AtomicU64::default(),
             clean: AtomicU64::default(),
             suspicious: AtomicU64::default(),
             faults: AtomicU64::default(),
@@ -152,6 +155,7 @@ impl Tally {
             judged: read(&self.judged),
             inbound: read(&self.inbound),
             null_sender: read(&self.null_sender),
+            released: read(&self.released),
             recipients,
             faults: read(&self.faults),
             rcpt: self.rcpt.read(),

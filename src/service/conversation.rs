@@ -21,9 +21,11 @@ use crate::octets::Octets;
 use crate::policy::{Action, Band, DEFAULT_RULE, Mode, OnError, Role, Verdict};
 use crate::reply::Reply;
 use crate::score::{Assessment, Context};
-use crate::session::{Answer, Change, Client, Judged, Mail, Message, Rcpt, Recipient, Session};
+use crate::session::{
+    Answer, Change, Client, Judged, Mail, Message, Passage, Rcpt, Recipient, Session,
+};
 use crate::spool::{Draft, Envelope, HeldRecipient, SpoolError};
-use crate::store::{AuditEvent, EventKind};
+use crate::store::{AuditEvent, EntryId, EventKind};
 use crate::untrusted::Untrusted;
 
 /// Octets in every chunk of a body but the last one (`MILTER_CHUNK_SIZE` of both MTAs).
@@ -57,6 +59,9 @@ pub struct Conversation {
     reply: Option<ReplyToNotice>,
     /// It is the watchdog's: judged like any other, and not counted, logged or kept.
     probe: bool,
+    /// The message is ours to judge, and not counted yet: its first recipient tells whether it is
+    /// new, or held mail on its way out.
+    uncounted: bool,
     /// Since when the MTA waits for the answer about a recipient with evidence.
     asked: Option<Instant>,
 }
@@ -97,6 +102,7 @@ impl Conversation {
             copy: Copy::NotNeeded,
             reply: None,
             probe: false,
+            uncounted: false,
             asked: None,
             service,
         }
@@ -126,7 +132,8 @@ impl Conversation {
         self.reply = None;
         let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
         let passage = self.session.mail(mail, gate, suffixes).passage;
-        if !self.probe {
+        self.uncounted = !self.probe && passage == Passage::Judged;
+        if !self.probe && !self.uncounted {
             self.service.count_message(passage);
         }
     }
@@ -137,7 +144,10 @@ impl Conversation {
         let step = self.look_at(rcpt);
         match &step {
             _ if self.probe => {}
-            RcptStep::Answered(_) => self.service.counters.rcpt.observe(asked.elapsed()),
+            RcptStep::Answered(_) => {
+                self.service.counters.rcpt.observe(asked.elapsed());
+                self.count_as_new();
+            }
             RcptStep::Evidence(..) => self.asked = Some(asked),
         }
         step
@@ -185,6 +195,7 @@ impl Conversation {
     /// Decides about a recipient with evidence. May wait for the disk.
     pub fn settle(&mut self, recipient: Recipient, assessment: Assessment) -> Answer {
         let answer = self.decide_about(recipient, assessment);
+        self.count_as_new();
         if let Some(asked) = self.asked.take() {
             self.service.counters.rcpt.observe(asked.elapsed());
         }
@@ -251,13 +262,25 @@ impl Conversation {
             true => verdict,
             false => verdict.without_removal(),
         };
-        service.counters.count(&verdict);
+        // Only figures depend on it: where the store does not tell, it is new.
+        let released = match &verdict.approval {
+            Some(_) => (service.quarantine().being_released(&from, &to, now)).unwrap_or_default(),
+            None => None,
+        };
+        match released {
+            None => service.counters.count(&verdict),
+            Some(_) if self.uncounted => {
+                self.uncounted = false;
+                service.counters.released.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(_) => {}
+        }
         let judged = Judged {
             recipient,
             assessment,
             verdict,
         };
-        self.report(&judged, &to);
+        self.report(&judged, &to, released);
         match judged.verdict.action {
             Action::Reject => {
                 let reply = Reply::rejected(&to, &judged.assessment, &self.snapshot.help);
@@ -366,10 +389,13 @@ impl Conversation {
                 Err(refusal) => return Outcome::plain(Answer::Refuse(refusal)),
             }
         }
+        let other = "another recipient of the message could not be judged";
         if message.fault == Some(OnError::Tempfail) {
+            self.report_not_held(&message, OnError::Tempfail, other);
             return Outcome::plain(Answer::Refuse(Reply::fault()));
         }
         if message.fault == Some(OnError::HoldMessage) && message.must_split() {
+            self.report_not_held(&message, OnError::HoldMessage, other);
             return Outcome {
                 changes: vec![unjudged()],
                 answer: Answer::Continue,
@@ -385,7 +411,13 @@ impl Conversation {
             };
             if let Err(error) = stored {
                 let on_error = message.on_hold_error();
-                return self.fault_at_end(on_error, "message cannot be held", &error);
+                let what = "message cannot be held";
+                self.report_not_held(
+                    &message,
+                    on_error,
+                    &format!("{what}: {}", event::chain(&error)),
+                );
+                return self.fault_at_end(on_error, what, &error);
             }
             fault::point("eom-after-store");
         }
@@ -446,6 +478,13 @@ impl Conversation {
     fn let_pass(&mut self, recipient: Recipient) {
         self.session.let_pass(recipient);
         self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the message, unless that was done.
+    fn count_as_new(&mut self) {
+        if std::mem::take(&mut self.uncounted) {
+            self.service.count_message(Passage::Judged);
+        }
     }
 
     fn sender(&self) -> String {
@@ -529,8 +568,9 @@ impl Conversation {
 
 impl Conversation {
     /// Logs the verdict and writes it to the audit record; a recipient to be held is recorded
-    /// when it is held, in one transaction with its entry.
-    fn report(&self, judged: &Judged, to: &str) {
+    /// when it is held, in one transaction with its entry. `released` is the entry that is on its
+    /// way out.
+    fn report(&self, judged: &Judged, to: &str, released: Option<EntryId>) {
         let (log, from) = (self.service.log(), self.sender());
         let message = self.session.message();
         let queue_id = message.and_then(|m| m.queue_id.as_deref());
@@ -538,34 +578,57 @@ impl Conversation {
         if judged.verdict.action == Action::Hold {
             return;
         }
-        let record = AuditEvent {
+        let detail = match (&judged.verdict.approval, judged.verdict.mode) {
+            (Some(approval), _) => Some(approval.clone()),
+            // What the report on mode observe is made of.
+            (None, Mode::Observe) => Some(format!("would {}", judged.verdict.intended)),
+            (None, Mode::Enforce) if judged.verdict.is_stricter() => {
+                Some("written in a way that the MTA may not remove".to_owned())
+            }
+            (None, Mode::Enforce) => None,
+        };
+        self.record(AuditEvent {
+            entry: released,
+            detail,
+            ..self.about(judged, message, kind(&judged.verdict))
+        });
+    }
+
+    /// Writes to the audit record what became of recipients that should have been held.
+    fn report_not_held(&self, message: &Message, on_error: OnError, why: &str) {
+        let kind = match on_error {
+            OnError::Tempfail => EventKind::Tempfailed,
+            OnError::HoldMessage => EventKind::HeldMessage,
+            OnError::Accept => EventKind::Noted,
+        };
+        for judged in message.held() {
+            self.record(AuditEvent {
+                detail: Some(why.to_owned()),
+                ..self.about(judged, Some(message), kind)
+            });
+        }
+    }
+
+    fn about(&self, judged: &Judged, message: Option<&Message>, kind: EventKind) -> AuditEvent {
+        AuditEvent {
             session: Some(self.id.clone()),
-            queue_id: queue_id.map(str::to_owned),
+            queue_id: message.and_then(|m| m.queue_id.clone()),
             sender: message.map(|m| m.sender.path().into()),
             recipient: Some(judged.recipient.address.path().into()),
             login: message.and_then(|m| m.login.as_deref()).map(Octets::from),
             score: Some(judged.assessment.score),
             suggestion: judged.assessment.best().map(|best| best.trusted.clone()),
             rule: Some(judged.verdict.rule.clone()),
-            detail: match (&judged.verdict.approval, judged.verdict.mode) {
-                (Some(approval), _) => Some(approval.clone()),
-                // What the report on mode observe is made of.
-                (None, Mode::Observe) => Some(format!("would {}", judged.verdict.intended)),
-                (None, Mode::Enforce) if judged.verdict.is_stricter() => {
-                    Some("written in a way that the MTA may not remove".to_owned())
-                }
-                (None, Mode::Enforce) => None,
-            },
-            ..AuditEvent::new(kind(&judged.verdict), "milter")
-        };
-        // Nothing depends on this record: a recipient that is refused is refused, one that is
-        // let through has its line in the log.
-        if let Err(error) = self
-            .service
-            .quarantine()
-            .record(&record, self.service.now())
-        {
-            event::not_recorded(log, &self.id, &error);
+            ..AuditEvent::new(kind, "milter")
+        }
+    }
+
+    /// Nothing depends on this record: a recipient that is refused is refused, one that is let
+    /// through has its line in the log, and a fault is counted as one.
+    fn record(&self, event: AuditEvent) {
+        let recorded = (self.service.quarantine()).record(&event, self.service.now());
+        if let Err(error) = recorded {
+            event::not_recorded(self.service.log(), &self.id, &error);
         }
     }
 

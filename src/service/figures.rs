@@ -174,11 +174,12 @@ fn counted(page: &mut Exposition, figures: &Figures) {
     page.family(
         "straymail_messages_total",
         Kind::Counter,
-        "Messages by whether they were ours to judge.",
+        "Messages by whether they were ours to judge; released: held mail that passes the milter again on its way out.",
         [
             ("judged", figures.judged),
             ("inbound", figures.inbound),
             ("null_sender", figures.null_sender),
+            ("released", figures.released),
         ]
         .map(|(passage, count)| Sample::of("passage", passage, number(count))),
     );

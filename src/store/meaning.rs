@@ -101,6 +101,8 @@ impl Meaning {
         match (event.kind, Actor::of(event)) {
             (EventKind::Held, _) if event.score.unwrap_or(0) == 0 => Meaning::Nothing,
             (EventKind::Held, _) if detail.contains(AGAIN) => Meaning::Nothing,
+            // Held mail on its way out, judged once more.
+            (EventKind::Approved, _) if event.entry.is_some() => Meaning::Nothing,
             (
                 EventKind::Rejected
                 | EventKind::Held
@@ -197,7 +199,7 @@ impl Endings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::EntryState;
+    use crate::store::{EntryId, EntryState};
 
     const SENDER: &str = "sender anna@example.org (login anna), by reply";
     const LEFT: &str = "worker, nobody decided in time";
@@ -276,6 +278,20 @@ mod tests {
             let detail = format!("spool file ab sha256 cd{}", stored.in_words());
             assert_eq!(meaning(EventKind::Held, "milter", &detail), expected);
         }
+    }
+
+    #[test]
+    fn what_is_released_is_no_new_mail() {
+        let approved = AuditEvent {
+            score: Some(70),
+            ..AuditEvent::new(EventKind::Approved, "milter")
+        };
+        assert_eq!(Meaning::of(&approved), Meaning::Verdict);
+        let released = AuditEvent {
+            entry: Some(EntryId::derive(&[0; 32], b"<carl@army.ml>")),
+            ..approved
+        };
+        assert_eq!(Meaning::of(&released), Meaning::Nothing);
     }
 
     #[test]

@@ -80,6 +80,20 @@ impl Quarantine {
         self.send(id, Some(corrected), actor, now)
     }
 
+    /// Returns the entry that is being released just now from this sender to this recipient: mail
+    /// between them is then most likely our own, on its way through the MTA.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn being_released(
+        &self,
+        sender: &str,
+        recipient: &str,
+        now: Timestamp,
+    ) -> Result<Option<EntryId>, StoreError> {
+        (self.store).read(|ledger| ledger.being_released(sender, recipient, now))
+    }
+
     fn send(
         &self,
         id: &EntryId,
