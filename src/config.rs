@@ -105,6 +105,29 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        Config::parse(path, &Config::text(path)?)
+    }
+
+    /// Returns where held mail is kept, and what is wrong elsewhere in the configuration at `path`:
+    /// for those who look on while it is being put right.
+    ///
+    /// # Errors
+    /// Everything that is wrong, when that leaves in doubt where held mail is kept.
+    pub fn load_quarantine(
+        path: &Path,
+    ) -> Result<(QuarantineSettings, Option<ConfigErrors>), ConfigErrors> {
+        let (config, errors) = Config::read(path, &Config::text(path)?);
+        match errors {
+            Some(errors)
+                if (errors.problems.iter()).any(|problem| problem.hides("quarantine", path)) =>
+            {
+                Err(errors)
+            }
+            errors => Ok((config.quarantine, errors)),
+        }
+    }
+
+    fn text(path: &Path) -> Result<String, ConfigErrors> {
         let problem = |line: usize, message: String| {
             let problem = Problem {
                 file: path.to_owned(),
@@ -116,9 +139,7 @@ impl Config {
             ConfigErrors::new(path, vec![problem], Vec::new())
         };
         let bytes = read_bounded(path, yaml::MAX_BYTES).map_err(|why| problem(0, why))?;
-        let text = utf8(bytes)
-            .map_err(|line| problem(line, "is not UTF-8; save the file as UTF-8".to_owned()))?;
-        Config::parse(path, &text)
+        utf8(bytes).map_err(|line| problem(line, "is not UTF-8; save the file as UTF-8".to_owned()))
     }
 
     /// Checks `text` as the content of the file `path`, and every file it names.
@@ -126,6 +147,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, each with its place.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigErrors> {
+        match Config::read(path, text) {
+            (config, None) => Ok(config),
+            (_, Some(errors)) => Err(errors),
+        }
+    }
+
+    /// Returns the configuration as far as it could be read, the rest at its defaults, and what is
+    /// wrong.
+    fn read(path: &Path, text: &str) -> (Config, Option<ConfigErrors>) {
         let mut reader = reader::Reader::new(path);
         let config = match yaml::parse(text) {
             Ok(root) => schema::config(&mut reader, &root),
@@ -137,9 +167,10 @@ impl Config {
         let mut warnings = reader.warnings;
         if reader.problems.is_empty() {
             problem::sort(path, &mut warnings);
-            Ok(Config { warnings, ..config })
+            (Config { warnings, ..config }, None)
         } else {
-            Err(ConfigErrors::new(path, reader.problems, warnings))
+            let errors = ConfigErrors::new(path, reader.problems, warnings);
+            (config, Some(errors))
         }
     }
 
@@ -281,6 +312,25 @@ mod tests {
         assert_eq!(rule.hold_at, Some(95));
         assert_eq!(rule.expires, Some("2027-06-30T00:00:00Z".parse().unwrap()));
         assert_eq!(rule.scope.client, Some("192.0.2.0/24".parse().unwrap()));
+    }
+
+    #[test]
+    fn mistakes_elsewhere_do_not_hide_where_held_mail_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("milter.yaml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let loaded = Config::load_quarantine(&file);
+            loaded.map(|(settings, errors)| (settings.dir, errors.map(|e| e.problems.len())))
+        };
+        let held = "quarantine: {directory: /srv/held}\n";
+        let dir = std::path::PathBuf::from("/srv/held");
+        assert_eq!(load(held), Ok((dir.clone(), None)));
+        let mood = format!("{held}policy: {{mood: observe}}\ntrusted: {{files: [/none.list]}}\n");
+        assert_eq!(load(&mood), Ok((dir, Some(2))));
+        for unsure in ["quarantine: {direktory: /srv/held}\n", "quarantine: [\n"] {
+            assert!(load(unsure).is_err(), "{unsure}");
+        }
     }
 
     #[test]

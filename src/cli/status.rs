@@ -6,12 +6,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::config::{Config, DEFAULT_PATH};
 use crate::metrics::Figures;
 use crate::store::Counts;
 use crate::untrusted::Untrusted;
 
 use super::Failure;
-use super::desk::{at_desk, json, time};
+use super::desk::{at_desk_with, json, time};
 
 /// Shows what is held, what waits for the worker, what does not get on, and what was judged
 #[derive(Debug, clap::Args)]
@@ -28,30 +29,50 @@ struct Told {
     counts: Counts,
     /// What the milter counted since its start; `None` when none ever ran here.
     milter: Option<Figures>,
+    /// Why that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milter_error: Option<String>,
     /// Whether it was alive a moment ago.
     milter_up: bool,
 }
 
 impl Status {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
-        at_desk(config, |desk| {
-            let milter = Figures::read(&desk.quarantine.settings().dir).unwrap_or_default();
+        let config = config.unwrap_or(Path::new(DEFAULT_PATH));
+        let (settings, mistakes) = Config::load_quarantine(config)?;
+        let status = at_desk_with(settings, |desk| {
+            let read = Figures::read(&desk.quarantine.settings().dir);
+            let (milter, milter_error) = match read {
+                Ok(milter) => (milter, None),
+                Err(error) => (None, Some(error.to_string())),
+            };
             let told = Told {
                 counts: desk.quarantine.counts()?,
                 milter_up: (milter.as_ref()).is_some_and(|milter| milter.alive(desk.now)),
                 milter,
+                milter_error,
             };
             if self.json {
                 json(&told, desk.out)?;
                 return Ok(());
             }
             waits(&told.counts, desk.out)?;
-            match &told.milter {
-                None => writeln!(desk.out, "the milter has never run")?,
-                Some(milter) => judged(milter, desk.now, desk.out)?,
+            match (&told.milter, &told.milter_error) {
+                (Some(milter), _) => judged(milter, desk.now, desk.out)?,
+                (None, None) => writeln!(desk.out, "the milter has never run")?,
+                (None, Some(error)) => writeln!(
+                    desk.out,
+                    "what the milter counted cannot be read, it writes that anew while it runs: {}",
+                    Untrusted::text(error)
+                )?,
             }
             Ok(())
-        })
+        })?;
+        // After what there is to tell: a refused reload is when it is asked for.
+        match mistakes {
+            Some(mistakes) => Err(mistakes.into()),
+            None => Ok(status),
+        }
     }
 }
 
@@ -64,8 +85,12 @@ fn waits(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "decisions to carry out: {}, of which {} failed before; notices failing: {}; letters to send: {}",
-        counts.decisions, counts.decisions_failing, counts.notices_failing, counts.letters
+        "decisions to carry out: {}, of which {} failed before; notices failing: {}, waiting for the next digest: {}; letters to send: {}",
+        counts.decisions,
+        counts.decisions_failing,
+        counts.notices_failing,
+        counts.notices_waiting,
+        counts.letters
     )?;
     match counts.worker_seen_at {
         Some(at) => writeln!(out, "the worker was last seen at {}", time(at))?,
@@ -93,8 +118,8 @@ fn judged(milter: &Figures, now: Timestamp, out: &mut dyn Write) -> io::Result<(
     }
     writeln!(
         out,
-        "{} messages judged, {} inbound, {} with the null sender; {} faults",
-        milter.judged, milter.inbound, milter.null_sender, milter.faults
+        "{} messages judged, {} inbound, {} with the null sender, {} released; {} faults",
+        milter.judged, milter.inbound, milter.null_sender, milter.released, milter.faults
     )?;
     for recipients in milter.recipients.iter().filter(|r| r.count > 0) {
         let done = match recipients.mode.as_str() {
@@ -118,7 +143,7 @@ fn judged(milter: &Figures, now: Timestamp, out: &mut dyn Write) -> io::Result<(
     if !milter.last_reload_fine {
         writeln!(
             out,
-            "the last reload was refused; `straymail check-config` says why"
+            "the last reload was refused and these rules stay; reload again once `straymail check-config` finds nothing"
         )?;
     }
     Ok(())

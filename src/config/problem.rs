@@ -18,6 +18,16 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// Returns whether it leaves in doubt what is written in `section`: it is in there, or the
+    /// file, `configuration`, does not read as a whole.
+    pub(super) fn hides(&self, section: &str, configuration: &Path) -> bool {
+        let first = self.key.split(['.', '[']).next().unwrap_or_default();
+        // A problem of a list that the file names has no key and is elsewhere.
+        first == section || first.is_empty() && self.file == configuration
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;

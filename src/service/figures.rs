@@ -330,6 +330,12 @@ fn in_store(page: &mut Exposition, stored: &Stored) {
     );
     gauge(
         page,
+        "straymail_notices_waiting",
+        "Notices beyond notice.per_hour that wait for the next digest.",
+        number(counts.notices_waiting),
+    );
+    gauge(
+        page,
         "straymail_letters_waiting",
         "Letters about the end of an entry that the MTA has yet to take.",
         number(counts.letters),

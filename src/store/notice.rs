@@ -49,7 +49,7 @@ impl Ledger<'_> {
     }
 
     /// Notes that the notice about `id` is to be tried again at `next_try`; returns how often
-    /// it was tried.
+    /// it was tried. `why` is empty where nothing failed, and it only waits for the next digest.
     pub fn postpone_notice(
         &self,
         id: &EntryId,

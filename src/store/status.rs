@@ -19,6 +19,8 @@ pub struct Counts {
     pub decisions_failing: u64,
     /// Notices that failed at least once and are tried again.
     pub notices_failing: u64,
+    /// Notices beyond what a sender gets in an hour, which wait for the next digest.
+    pub notices_waiting: u64,
     /// Letters (ends, reports) that the MTA has yet to take.
     pub letters: u64,
     /// When the worker was last seen, to the minute; `None` when it never ran.
@@ -83,7 +85,12 @@ impl Ledger<'_> {
             oldest: oldest.and_then(|at| Timestamp::from_millisecond(at).ok()),
             decisions: count("SELECT count(*) FROM decision")?,
             decisions_failing: count("SELECT count(*) FROM decision WHERE tries > 0")?,
-            notices_failing: count("SELECT count(*) FROM notice WHERE outcome IS NULL")?,
+            notices_failing: count(
+                "SELECT count(*) FROM notice WHERE outcome IS NULL AND last_error <> ''",
+            )?,
+            notices_waiting: count(
+                "SELECT count(*) FROM notice WHERE outcome IS NULL AND coalesce(last_error, '') = ''",
+            )?,
             letters: count("SELECT count(*) FROM letter")?,
             worker_seen_at: seen_at.and_then(|at| Timestamp::from_millisecond(at).ok()),
             last_error,

@@ -36,6 +36,10 @@ fn beyond_the_budget_one_digest_an_hour_tells_of_the_rest() {
     for second in [121, 800, 1800, 3500] {
         site.tick(second);
         assert_eq!(site.sink.deliveries().len(), 3);
+        // Nothing has failed.
+        let counts = site.quarantine.counts().unwrap();
+        assert_eq!((counts.notices_failing, counts.notices_waiting), (0, 4));
+        assert_eq!(counts.last_error, None);
     }
     site.tick(4160);
     let subjects: Vec<String> = site.sink.deliveries()[3..].iter().map(subject).collect();

@@ -406,6 +406,7 @@ mod tests {
             decisions: 0,
             decisions_failing: 0,
             notices_failing: 0,
+            notices_waiting: 0,
             letters: 0,
             worker_seen_at: Some(now()),
             last_error: None,

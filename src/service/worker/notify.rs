@@ -106,6 +106,8 @@ impl Worker {
         let (outcome, what) = match &result {
             Ok(Told::Sent) => (Some("sent".to_owned()), format!("to {to}")),
             Ok(Told::Digest) => (Some("digest".to_owned()), format!("to {to}, in a digest")),
+            // Nothing failed: the next digest tells of it.
+            Err(NotNotified::Budget(_)) => (None, String::new()),
             Err(error) if error.is_temporary() => (None, event::chain(error)),
             Err(error) => {
                 let why = event::chain(error);
