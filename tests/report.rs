@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use held::{at, envelope, open};
+use held::{envelope, open};
+use jiff::Timestamp;
 use straymail::octets::Octets;
 use straymail::score::{Assessment, Candidate, Edit, Finding};
 use straymail::service::decide::{Choice, Decision, Remember};
@@ -20,6 +21,11 @@ use straymail::store::{AuditEvent, Day, Endings, EntryId, EventKind};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
+
+/// A time in April 2024, a second later for each.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_713_600_000 + second).unwrap()
+}
 
 fn assessment(score: u8) -> Assessment {
     let candidate = Candidate {
@@ -289,6 +295,88 @@ fn days_are_listed_from_the_first_with_mail() {
     assert_eq!(flagged(-DAY).last(), Some(&0));
 }
 
+/// Runs `straymail report` on the store in `dir`; returns the exit status and both outputs.
+fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let config = dir.join("milter.yaml");
+    let store = dir.join("store");
+    let yaml = format!(
+        "public_suffix_list: built-in\nquarantine:\n  directory: {}\n",
+        store.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .args(["report", "--config"])
+        .arg(&config)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// What it prints, without blanks at the ends of lines.
+fn printed(dir: &Path, arguments: &[&str]) -> String {
+    let (code, out, error) = run(dir, arguments);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    let blank = out.lines().find(|line| line.ends_with(' '));
+    assert_eq!(blank, None);
+    out
+}
+
+#[test]
+fn a_report_tells_of_no_day_that_has_not_come() {
+    let dir = tempfile::tempdir().unwrap();
+    history(&dir.path().join("store"));
+    let (from, never) = (at(0).to_string(), "2999-01-01");
+    let spans = ["--from", &from, "--to", never, "--format", "json"];
+    let far: serde_json::Value = serde_json::from_str(&printed(dir.path(), &spans)).unwrap();
+    let until_now: serde_json::Value =
+        serde_json::from_str(&printed(dir.path(), &["--from", &from, "--format", "json"])).unwrap();
+    assert_eq!(
+        far["days"].as_array().map(Vec::len),
+        until_now["days"].as_array().map(Vec::len)
+    );
+    for (arguments, wrong) in [
+        (&["--from", never][..], "--from is not before now"),
+        (&["--from", "2d", "--to", "3d"], "--from is not before --to"),
+    ] {
+        let told = run(dir.path(), arguments);
+        let error = format!("straymail: {wrong}\n");
+        assert_eq!(told, (Some(64), String::new(), error), "{arguments:?}");
+    }
+}
+
+#[test]
+fn years_of_days_are_drawn_as_wide_as_a_week() {
+    let dir = tempfile::tempdir().unwrap();
+    history(&dir.path().join("store"));
+    let from = at(0).to_string();
+    let page = printed(dir.path(), &["--from", &from, "--format", "html"]);
+    assert!(page.matches("class=\"bar\"").count() > 800, "{page}");
+    assert!(page.contains("viewBox=\"0 -14 720 138\""), "{page}");
+    assert!(!page.contains("width=\"0.00\""), "{page}");
+}
+
+#[test]
+fn what_is_known_of_whole_days_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    drop(open(&store, 1));
+    let (from, to) = (at(0).to_string(), at(DAY).to_string());
+    let text = printed(dir.path(), &["--from", &from, "--to", &to]);
+    let expected = "straymail, 2024-04-20 08:00 to 2024-04-21 08:00 (UTC)\n\n        \
+        0  looked like a trusted domain\n\n\
+        All mail on the whole days 2024-04-20 to 2024-04-21\n        \
+        0  recipients of 0 messages; 0 messages were not ours to judge\n\n\
+        Held mail that ended; 0 wait now\n";
+    assert!(text.starts_with(expected), "{text}");
+}
+
 #[test]
 fn the_command_prints_text_json_and_a_page_without_anything_outside() {
     let dir = tempfile::tempdir().unwrap();
@@ -302,24 +390,10 @@ fn the_command_prints_text_json_and_a_page_without_anything_outside() {
     };
     quarantine.record(&hostile, at(HOUR)).unwrap();
     drop(quarantine);
-    let config = dir.path().join("milter.yaml");
-    let store = dir.path().join("store");
-    let yaml = format!(
-        "public_suffix_list: built-in\nquarantine:\n  directory: {}\n",
-        store.display()
-    );
-    std::fs::write(&config, yaml).unwrap();
     let run = |arguments: &[&str]| {
         let (from, to) = (at(0).to_string(), at(2 * DAY).to_string());
-        let output = Command::cargo_bin("straymail")
-            .unwrap()
-            .args(["report", "--from", &from, "--to", &to, "--config"])
-            .arg(&config)
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        let span = ["--from", &from, "--to", &to];
+        printed(dir.path(), &[&span[..], arguments].concat())
     };
     let text = run(&[]);
     for part in [

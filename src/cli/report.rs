@@ -65,6 +65,9 @@ impl Report {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         at_desk(config, |desk| {
             let (from, to) = self.span(desk.now);
+            if from >= desk.now {
+                return Err(usage("--from is not before now"));
+            }
             if from >= to {
                 return Err(usage("--from is not before --to"));
             }
@@ -85,7 +88,8 @@ impl Report {
             (_, true) => 30,
             _ => 7,
         };
-        let to = self.to.map_or(now, |to| to.when(now));
+        // Of days that have not come there is nothing to tell.
+        let to = self.to.map_or(now, |to| to.when(now)).min(now);
         let ago = Moment::Ago(Duration::from_secs(days * 86_400));
         (
             self.from
@@ -184,30 +188,14 @@ fn text(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
         minute(figures.to)
     )?;
     writeln!(out)?;
-    let mail = &figures.mail;
-    let recipients = mail.clean + mail.suspicious;
-    writeln!(
-        out,
-        "{:>9}  recipients of {} messages; {} messages were not ours to judge",
-        recipients,
-        mail.judged,
-        mail.inbound + mail.null_sender
-    )?;
-    writeln!(
-        out,
-        "{:>9}  looked like a trusted domain  {}",
-        figures.flagged,
-        share(figures.flagged, recipients)
-    )?;
+    writeln!(out, "{:>9}  looked like a trusted domain", figures.flagged)?;
     for (what, count) in verdict_rows(&figures.verdicts) {
         writeln!(out, "{count:>15}  {what}")?;
     }
     for (what, count) in would_rows(&figures.would) {
         writeln!(out, "{count:>21}  {what}")?;
     }
-    if mail.faults > 0 {
-        writeln!(out, "{:>9}  faults of straymail itself", mail.faults)?;
-    }
+    passed(figures, out)?;
     writeln!(out, "\nHeld mail that ended; {} wait now", figures.waiting)?;
     for (what, count, words) in ending_rows(&figures.endings) {
         writeln!(out, "{count:>9}  {what:<10}  {words}")?;
@@ -242,6 +230,35 @@ fn text(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
     if figures.days.len() > 1 {
         writeln!(out, "\nBy day")?;
         days(figures, out)?;
+    }
+    Ok(())
+}
+
+/// Prints what there is of whole days only.
+fn passed(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
+    let mail = &figures.mail;
+    let recipients = mail.clean + mail.suspicious;
+    writeln!(
+        out,
+        "\nAll mail on the whole days {} to {}",
+        figures.first_day, figures.last_day
+    )?;
+    writeln!(
+        out,
+        "{recipients:>9}  recipients of {} messages; {} messages were not ours to judge",
+        mail.judged,
+        mail.inbound + mail.null_sender
+    )?;
+    if recipients > 0 {
+        writeln!(
+            out,
+            "{:>9}  of them looked like a trusted domain, {}",
+            mail.suspicious,
+            share(mail.suspicious, recipients)
+        )?;
+    }
+    if mail.faults > 0 {
+        writeln!(out, "{:>9}  faults of straymail itself", mail.faults)?;
     }
     Ok(())
 }

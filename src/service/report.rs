@@ -134,8 +134,13 @@ pub struct Report {
     pub from: Timestamp,
     /// Until before this time.
     pub to: Timestamp,
-    /// What passed; whole days.
+    /// What passed from the first to the last of these whole days, both included: there are no
+    /// totals of parts of a day.
     pub mail: DayTotal,
+    /// The day of `from`.
+    pub first_day: Day,
+    /// The last day with a part before `to`.
+    pub last_day: Day,
     /// Recipients with evidence, and what was done.
     pub verdicts: Verdicts,
     /// All of them together.
@@ -224,6 +229,7 @@ impl Quarantine {
         let last = to.saturating_sub(jiff::SignedDuration::from_millis(1));
         let (first, last) = (Day::of(from), Day::of(last.unwrap_or(to)));
         let mut gathering = Gathering::new(from, to);
+        (gathering.report.first_day, gathering.report.last_day) = (first, last);
         self.store.read(|ledger| {
             let totals = ledger.day_totals(first, last)?;
             for (_, total) in &totals {
@@ -248,6 +254,8 @@ impl Gathering {
                 from,
                 to,
                 mail: DayTotal::default(),
+                first_day: Day::of(from),
+                last_day: Day::of(to),
                 verdicts: Verdicts::default(),
                 flagged: 0,
                 would: Would::default(),

@@ -10,7 +10,7 @@ use crate::untrusted::Untrusted;
 use super::{ending_rows, lasting, minute, percent, share, verdict_rows, would_rows};
 
 /// Width of the drawing of the days, in its own units.
-const WIDTH: usize = 720;
+const WIDTH: f64 = 720.0;
 /// Height of its tallest bar.
 const HEIGHT: u64 = 120;
 
@@ -31,15 +31,16 @@ pub(super) fn render(report: &Report) -> Result<String, minijinja::Error> {
         .max()
         .unwrap_or(0)
         .max(1);
-    let step = WIDTH / report.days.len().max(1);
+    let step = WIDTH / report.days.len().max(1) as f64;
+    let gap = (step / 4.0).min(2.0);
     let days: Vec<_> = (report.days.iter().enumerate())
         .map(|(at, day)| {
             let tall = |count: u64| HEIGHT * count / highest;
             let kept = tall(day.kept_back + day.would_keep_back);
             context! {
                 day => day.day.to_string(),
-                x => at * step,
-                width => step.saturating_sub(2).max(1),
+                x => format!("{:.2}", at as f64 * step),
+                width => format!("{:.2}", step - gap),
                 flagged => day.flagged,
                 kept_back => day.kept_back,
                 would => day.would_keep_back,
@@ -98,7 +99,11 @@ pub(super) fn render(report: &Report) -> Result<String, minijinja::Error> {
         messages => report.mail.judged,
         passed => report.mail.inbound + report.mail.null_sender,
         flagged => report.flagged,
-        share => share(report.flagged, recipients),
+        first_day => report.first_day.to_string(),
+        last_day => report.last_day.to_string(),
+        doubtful => report.mail.suspicious,
+        share => share(report.mail.suspicious, recipients),
+        faults => report.mail.faults,
         prevented => report.endings.prevented(),
         kept_back => report.verdicts.rejected + report.verdicts.held + report.verdicts.held_message,
         confirm_rate => percent(report.confirm_rate),
@@ -111,7 +116,7 @@ pub(super) fn render(report: &Report) -> Result<String, minijinja::Error> {
         slowest,
         days,
         highest,
-        drawn => step * report.days.len(),
+        drawn => WIDTH as u64,
         height => HEIGHT,
     })
 }
