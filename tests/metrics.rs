@@ -10,11 +10,12 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::daemon::{Daemon, Settings};
+use support::daemon::{Daemon, Settings, command};
 use support::milter_client::MilterClient;
 use support::wait_for;
 
@@ -206,14 +207,50 @@ fn mail_refused_because_it_cannot_be_held_is_recorded() -> Result<()> {
 }
 
 #[test]
+fn clients_that_never_read_keep_nobody_from_the_page() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let daemon = start(directory)?;
+    page(directory)?;
+    // As many as are served at a time: each asks without pause, or not at all.
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut clients = Vec::new();
+    for number in 0..256 {
+        let mut stream = UnixStream::connect(directory.join("metrics.sock"))?;
+        stream.set_write_timeout(Some(support::PATIENCE))?;
+        // The server may have hung up meanwhile.
+        let _ = match number % 2 {
+            0 => stream.write_all(&request.repeat(400)),
+            _ => stream.write_all(b"GET /metr"),
+        };
+        clients.push(stream);
+    }
+    let asked = Instant::now();
+    page(directory)?;
+    assert!(
+        asked.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        asked.elapsed()
+    );
+    daemon.stop()
+}
+
+#[test]
 fn a_refused_reload_shows_until_it_is_mended() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let directory = directory.path();
     let daemon = start(directory)?;
     let fine = fs::read(daemon.settings().config_path())?;
-    fs::write(daemon.settings().config_path(), "policy: {mood: observe}")?;
+    let wrong = settings(directory).with(json!({"policy": {"mood": "observe"}}));
+    fs::write(daemon.settings().config_path(), wrong.config.to_string())?;
     daemon.signal(Signal::HUP)?;
     wait_value(directory, "straymail_config_last_reload_successful", 0.0)?;
+    // What there is to tell, then what is wrong.
+    let status = daemon.command(&["status"])?;
+    assert_eq!(status.code, 78, "{}", status.text);
+    for part in ["the last reload was refused", "policy.mood"] {
+        assert!(status.text.contains(part), "{}", status.text);
+    }
     fs::write(daemon.settings().config_path(), fine)?;
     daemon.signal(Signal::HUP)?;
     wait_value(directory, "straymail_config_last_reload_successful", 1.0)?;
@@ -223,6 +260,22 @@ fn a_refused_reload_shows_until_it_is_mended() -> Result<()> {
         assert_eq!(value(&page, &sample), Some(1.0), "{sample}");
     }
     daemon.stop()
+}
+
+#[test]
+fn figures_that_do_not_read_are_not_a_milter_that_never_ran() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let settings = settings(directory);
+    let daemon = Daemon::start(&settings)?;
+    page(directory)?;
+    daemon.stop()?;
+    fs::write(directory.join("store/figures.json"), "{")?;
+    let status = command(&settings, &["status"])?;
+    let told = "what the milter counted cannot be read, it writes that anew while it runs: ";
+    assert_eq!(status.code, 0);
+    assert!(status.text.contains(told), "{}", status.text);
+    Ok(())
 }
 
 /// Runs promtool with an input; `None` where it is not installed.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -10,12 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::Timestamp;
 
-use super::server::Server;
+use super::server::{Bounds, Server};
 use super::settings::Listen;
 use crate::service::figures::Sources;
 
 /// The text format of Prometheus.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every local account may connect, and none may keep the others out for long: one page for each
+/// connection, and no longer than Prometheus waits for it (`scrape_timeout`, 10 s).
+const FOR_ONE_PAGE: Bounds = Bounds {
+    keep_alive: false,
+    header: Duration::from_secs(2),
+    connection: Duration::from_secs(10),
+};
 
 /// Settings of the metrics page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +55,7 @@ impl Metrics {
         clock: fn() -> Timestamp,
     ) -> io::Result<Metrics> {
         Ok(Metrics {
-            server: Server::open(listen).await?,
+            server: Server::open(listen, FOR_ONE_PAGE).await?,
             asked: Arc::new(Asked { sources, clock }),
         })
     }

@@ -33,10 +33,12 @@ use super::{
 
 /// Connections at a time; the next ones wait in the queue of the socket.
 const CONNECTIONS: usize = 256;
-/// A request's header must be there after so long; an idle connection ends after it.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// No connection lives longer: the slowest download is over by then.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// For browsers: a person reads, then clicks, and the slowest download is over in ten minutes.
+const FOR_BROWSERS: Bounds = Bounds {
+    keep_alive: true,
+    header: Duration::from_secs(15),
+    connection: Duration::from_secs(10 * 60),
+};
 /// Browsers send some twenty headers.
 const HEADERS: usize = 64;
 /// Octets of a request's header.
@@ -78,6 +80,18 @@ pub struct Review {
 pub(super) struct Server {
     socket: Socket,
     listen: Listen,
+    bounds: Bounds,
+}
+
+/// What one client may take of us.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Whether one connection may ask more than once.
+    pub(super) keep_alive: bool,
+    /// A request's header must be there after so long; an idle connection ends after it.
+    pub(super) header: Duration,
+    /// No connection lives longer.
+    pub(super) connection: Duration,
 }
 
 enum Socket {
@@ -106,7 +120,7 @@ impl Review {
             listen: listen.to_string(),
             source,
         };
-        let server = Server::open(&listen).await.map_err(error)?;
+        let server = Server::open(&listen, FOR_BROWSERS).await.map_err(error)?;
         // Port 0 became a real one.
         settings.listen = Some(server.address().clone());
         let seal = Seal::random().map_err(|error| ReviewError::Random(error.to_string()))?;
@@ -146,7 +160,7 @@ impl Review {
 
 impl Server {
     /// Opens the socket.
-    pub(super) async fn open(listen: &Listen) -> io::Result<Server> {
+    pub(super) async fn open(listen: &Listen, bounds: Bounds) -> io::Result<Server> {
         let (socket, listen) = match listen {
             Listen::Inet(address) => {
                 let listener = TcpListener::bind(address).await?;
@@ -158,7 +172,11 @@ impl Server {
                 (socket, listen.clone())
             }
         };
-        Ok(Server { socket, listen })
+        Ok(Server {
+            socket,
+            listen,
+            bounds,
+        })
     }
 
     /// Returns where it listens, with the port that was found for port 0.
@@ -188,13 +206,14 @@ impl Server {
             };
             let app = app.clone();
             let ending = ending.clone();
+            let bounds = self.bounds;
             match accepted {
                 Ok(Accepted::Inet(stream, peer)) => connections.spawn(async move {
-                    serve(stream, app, peer, ending).await;
+                    serve(stream, app, peer, bounds, ending).await;
                     drop(place);
                 }),
                 Ok(Accepted::Unix(stream)) => connections.spawn(async move {
-                    serve(stream, app, Peer::Unix, ending).await;
+                    serve(stream, app, Peer::Unix, bounds, ending).await;
                     drop(place);
                 }),
                 Err(error) => {
@@ -236,13 +255,15 @@ async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     app: Router,
     peer: Peer,
+    bounds: Bounds,
     mut ending: watch::Receiver<()>,
 ) {
     let app = app.layer(Extension(peer));
     let service = TowerToHyperService::new(app);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(bounds.keep_alive)
+        .header_read_timeout(bounds.header)
         .max_headers(HEADERS)
         .max_buf_size(HEADER_OCTETS)
         .serve_connection(TokioIo::new(stream), service);
@@ -256,7 +277,7 @@ async fn serve(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     };
-    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, whole).await;
+    let _ = tokio::time::timeout(bounds.connection, whole).await;
 }
 
 /// Opens a UNIX socket for us and our group, over one that nobody listens on any more.
