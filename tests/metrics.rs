@@ -13,8 +13,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use straymail::metrics::Figures;
 use support::daemon::{Daemon, Settings, command};
 use support::milter_client::MilterClient;
 use support::wait_for;
@@ -129,6 +131,49 @@ fn what_passed_is_counted_by_what_became_of_it() -> Result<()> {
         1.0,
     )?;
     daemon.stop()
+}
+
+#[test]
+fn a_take_over_keeps_the_counters_one_series() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let settings = Settings::in_directory(directory);
+    let old = Daemon::start(&settings)?;
+    let socket = directory.join("milter.sock");
+    let figures = || -> Result<(Timestamp, u64)> {
+        let figures = Figures::read(&directory.join("store"))?.context("none")?;
+        Ok((figures.started_at, figures.judged))
+    };
+    // A session that outlives its listener.
+    let mut session = MilterClient::open(&socket)?;
+    session.connect_from("127.0.0.1", 40_000)?;
+    session.message("alice@army.mil", &["b@navy.mil"])?;
+    let before = wait_for("the first figures", || {
+        Ok(figures().ok().filter(|(_, judged)| *judged == 1))
+    })?;
+    let new = Daemon::spawn(&settings)?;
+    let started = wait_for("figures of the new one", || {
+        let (started, _) = figures()?;
+        Ok((started != before.0).then_some(started))
+    })?;
+    old.signal(Signal::TERM)?;
+    for _ in 0..3 {
+        session.message("alice@army.mil", &["b@navy.mil"])?;
+    }
+    wait_for("the old one's counts in the new one's figures", || {
+        let (now, judged) = figures()?;
+        ensure!(
+            now == started,
+            "the old one wrote over the new one's figures"
+        );
+        Ok((judged == 3).then_some(()))
+    })?;
+    // The second signal cuts the session off.
+    old.stop()?;
+    assert_eq!(figures()?, (started, 3));
+    new.stop()?;
+    assert_eq!(figures()?, (started, 3));
+    Ok(())
 }
 
 #[test]
