@@ -601,6 +601,21 @@ fn message_held_again_is_asked_about_again() {
 }
 
 #[test]
+fn message_held_again_after_its_end_has_its_whole_time_again() {
+    let site = ending(AtEnd::Drop);
+    let id = site.hold(MESSAGE);
+    site.tick(1001);
+    assert_eq!(state(&site.quarantine, &id, at(1001)), EntryState::Expired);
+    let mut draft = site.quarantine.draft();
+    draft.write(MESSAGE).unwrap();
+    (site.quarantine.hold(draft, envelope(at(5000)), at(5000))).unwrap();
+    for (second, expected) in [(5999, EntryState::Held), (6001, EntryState::Expired)] {
+        site.tick(second);
+        assert_eq!(state(&site.quarantine, &id, at(second)), expected);
+    }
+}
+
+#[test]
 fn sender_and_reviewer_at_once_have_one_outcome() {
     for _ in 0..20 {
         let site = site();

@@ -181,7 +181,7 @@ pub struct Entry {
     pub rule: String,
     /// How often the client handed the message in.
     pub attempts: u32,
-    /// When it was held first.
+    /// When it was held first; when it was opened again after an end, then.
     pub held_at: Timestamp,
     /// When its state changed last.
     pub changed_at: Timestamp,
@@ -325,6 +325,7 @@ impl Ledger<'_> {
                 "UPDATE entry SET state = ?2, attempts = ?3, score = ?4, suggestion = ?5, rule = ?6, address = ?7,
                      domain = ?8, assessment = ?12, grace_until = CASE WHEN ?2 = 'pending' THEN ?9 ELSE grace_until END,
                      changed_at = CASE WHEN ?10 THEN changed_at ELSE ?11 END,
+                     held_at = CASE WHEN ?10 THEN held_at ELSE ?11 END,
                      claim = NULL, lease_until = NULL, last_error = CASE WHEN ?10 THEN last_error END
                  WHERE id = ?1",
                 params![
