@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::{Context, Result, ensure};
 use mail_parser::MessageParser;
 use serde_json::json;
+use straymail::metrics::Figures;
 use straymail::service::account::{AccountRole, Accounts};
 use support::daemon::{Daemon, Settings};
 use support::pages::{Browser, PASSWORD};
@@ -220,7 +221,16 @@ fn other_recipients_neither_wait_nor_learn_of_the_held_one() -> Result<()> {
     let released = site.daemon.command(&["quarantine", "release", &entry.id])?;
     ensure!(released.code == 0, "{released:?}");
     site.delivered_to("carl@army.ml", seen)?;
-    site.only(seen, &["bob@navy.mil", "anna@site.example", "carl@army.ml"])
+    site.only(seen, &["bob@navy.mil", "anna@site.example", "carl@army.ml"])?;
+    // Its way out through Postfix and the milter was no new mail.
+    let store = site.daemon.settings().directory.join("store");
+    let figures = wait_for("the figures of the release", || {
+        Ok(Figures::read(&store)?.filter(|figures| figures.released == 1))
+    })?;
+    let doubtful = figures.recipients.iter().filter(|r| r.verdict != "clean");
+    let doubtful: u64 = doubtful.map(|recipients| recipients.count).sum();
+    assert_eq!((figures.judged, doubtful), (1, 1));
+    Ok(())
 }
 
 #[test]
