@@ -97,7 +97,8 @@ fn waits(counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
         None => writeln!(out, "the worker has never run")?,
     }
     if let Some(error) = &counts.last_error {
-        writeln!(out, "last error: {}", Untrusted::text(error))?;
+        // An MTA's answer may end with blanks.
+        writeln!(out, "last error: {}", Untrusted::text(error.trim_end()))?;
     }
     Ok(())
 }
@@ -147,4 +148,30 @@ fn judged(milter: &Figures, now: Timestamp, out: &mut dyn Write) -> io::Result<(
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EntryState;
+
+    #[test]
+    fn no_line_ends_with_a_blank() {
+        let counts = Counts {
+            entries: vec![(EntryState::Held, 1)],
+            oldest: None,
+            decisions: 1,
+            decisions_failing: 1,
+            notices_failing: 0,
+            notices_waiting: 0,
+            letters: 0,
+            worker_seen_at: None,
+            last_error: Some("the MTA answered: 451 4.3.0 ".to_owned()),
+        };
+        let mut out = Vec::new();
+        waits(&counts, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("last error: the MTA answered: 451 4.3.0\n"));
+        assert_eq!(text.lines().find(|line| line.ends_with(' ')), None);
+    }
 }
