@@ -125,6 +125,35 @@ impl Address {
             Host::Invalid { received, .. } => format!("{local}@{}", Untrusted(received).whole()),
         }
     }
+
+    /// Returns the address in comparable form as it stands in an envelope or a header, so that it
+    /// can be written to: the local part in quotation marks where it needs them (RFC 5321, 4.1.2).
+    /// `None` without a domain, and for what no mailbox is called: controls, no UTF-8.
+    pub fn mailbox(&self) -> Option<String> {
+        let Host::Domain(domain) = &self.host else {
+            return None;
+        };
+        let local = std::str::from_utf8(&self.local).ok()?.to_lowercase();
+        if local.chars().any(char::is_control) {
+            return None;
+        }
+        let local = match is_dot_string(&local) {
+            true => local,
+            false => format!("\"{}\"", local.replace('\\', "\\\\").replace('"', "\\\"")),
+        };
+        Some(format!("{local}@{}", domain.ascii()))
+    }
+}
+
+/// Returns whether a local part may stand without quotation marks (RFC 5321, 4.1.2: Dot-string;
+/// RFC 6531, 3.3).
+fn is_dot_string(local: &str) -> bool {
+    local.split('.').all(|atom| {
+        !atom.is_empty()
+            && atom.chars().all(|c| {
+                c.is_ascii_alphanumeric() || !c.is_ascii() || "!#$%&'*+-/=?^_`{|}~".contains(c)
+            })
+    })
 }
 
 /// Returns local part and domain of an address that, but for its case, is in comparable form as it
@@ -562,6 +591,25 @@ mod tests {
         assert_eq!(canonical("<\"Bob\"@ARMY.ML.>"), "bob@army.ml");
         assert_eq!(canonical("<@relay.test:Bob@army.ml>"), "bob@army.ml");
         assert_eq!(canonical("<army.ml!Bob>"), "bob@army.ml");
+    }
+
+    #[test]
+    fn a_mailbox_can_be_written_to() {
+        let mailbox = |path: &str| parse(path.as_bytes()).mailbox();
+        for (path, expected) in [
+            ("<Bob@ARMY.MIL>", "bob@army.mil"),
+            ("<\"bob\"@army.mil>", "bob@army.mil"),
+            ("<\"Anna Smith\"@army.mil>", "\"anna smith\"@army.mil"),
+            ("<\"a\\\"b\\\\\"@army.mil>", "\"a\\\"b\\\\\"@army.mil"),
+            ("<\"a..b\"@army.mil>", "\"a..b\"@army.mil"),
+            ("<jürgen@army.mil>", "jürgen@army.mil"),
+        ] {
+            assert_eq!(mailbox(path).as_deref(), Some(expected), "{path}");
+            assert_eq!(mailbox(expected).as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!(mailbox("<\"a\tb\"@army.mil>"), None);
+        assert_eq!(parse(b"<b\xff@army.mil>").mailbox(), None);
+        assert_eq!(mailbox("<root>"), None);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Facts {
 pub struct Header<'a> {
     /// Address it comes from.
     pub from: &'a str,
-    /// Address it goes to.
+    /// Address it goes to, as [`crate::address::Address::mailbox`] returns it.
     pub to: &'a str,
     /// Left part of the Message-ID; a reply brings it back.
     pub id: &'a str,
@@ -302,10 +302,13 @@ impl Header<'_> {
         kind: &str,
         parts: &[Part],
     ) -> Result<Vec<u8>, NoticeError> {
-        for address in [self.from, self.to, self.id] {
+        for address in [self.from, self.id] {
             if !address.bytes().all(|b| (b'!'..=b'~').contains(&b)) {
                 return Err(NoticeError::Address(address.to_owned()));
             }
+        }
+        if (self.to.chars()).any(|c| c.is_control() || matches!(c, '<' | '>')) {
+            return Err(NoticeError::Address(self.to.to_owned()));
         }
         let host = host(self.from);
         // The id is unique and unguessable, so no part can hold the boundary by accident.

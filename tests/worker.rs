@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use held::{MESSAGE, at, envelope, open, settings, state};
 use mail_parser::MessageParser;
+use straymail::address::Address;
 use straymail::logging;
 use straymail::notice::{NoticeSettings, Templates};
 use straymail::octets::Octets;
+use straymail::public_suffix::PublicSuffixes;
 use straymail::score::{Assessment, Candidate, Edit, Finding};
 use straymail::service::decide::{Choice, Decision, Remember};
 use straymail::service::desk::{Desk, NotTaken, Taken, Writer};
@@ -400,6 +402,42 @@ fn login_that_is_an_address_gets_the_notice_whatever_the_envelope_says() {
     site.quarantine.hold(draft, envelope, at(0)).unwrap();
     site.tick(60);
     assert_eq!(site.notice().recipients[0].0, "bert@example.org");
+}
+
+#[test]
+fn senders_with_other_letters_or_quotation_marks_are_told_and_decide() {
+    for (sender, mailbox, said) in [
+        ("<jürgen@example.org>", "jürgen@example.org", "SMTPUTF8"),
+        (
+            "<\"Anna Smith\"@example.org>",
+            "\"anna smith\"@example.org",
+            "",
+        ),
+    ] {
+        let site = site();
+        let parsed = Address::parse(sender.as_bytes(), &PublicSuffixes::built_in());
+        let mut envelope = envelope(at(0));
+        envelope.login = None;
+        envelope.sender = Octets::from(sender);
+        envelope.sender_address = parsed.canonical();
+        let mut draft = site.quarantine.draft();
+        draft.write(MESSAGE).unwrap();
+        let id = (site.quarantine.hold(draft, envelope, at(0)).unwrap()).remove(0);
+        site.tick(60);
+        let notice = site.notice();
+        assert_eq!(notice.recipients[0].0, mailbox);
+        assert_eq!(notice.sender_args, said, "{sender}");
+        let mail = MessageParser::default().parse(&notice.data).unwrap();
+        let to = mail.to().and_then(|to| to.first()?.address()).unwrap();
+        assert_eq!(to.replace('"', ""), mailbox.replace('"', ""));
+        let writer = Writer {
+            sender: parsed.canonical(),
+            login: None,
+        };
+        site.answer("cancel", &writer, 100).unwrap();
+        let state = state(&site.quarantine, &id, at(100));
+        assert_eq!(state, EntryState::Dropped, "{sender}");
+    }
 }
 
 fn subject(delivery: &Delivery) -> String {

@@ -21,6 +21,7 @@ use super::token::Tokens;
 use crate::fault;
 use crate::logging::event;
 use crate::notice::{Facts, NoticeSettings, Templates};
+use crate::octets::Octets;
 use crate::score::{Assessment, Finding, Piece};
 use crate::smtp::{self, Delivery, SmtpError};
 use crate::store::{AuditEvent, Durability, Entry, EventKind, Letter, PendingDecision, StoreError};
@@ -227,9 +228,11 @@ impl Worker {
     /// Hands a mail of our own to the MTA, with the null sender: nothing ever answers it.
     fn send(&self, to: &str, message: &[u8]) -> Result<(), SmtpError> {
         self.step();
+        // The header holds the address as it is (RFC 6532, 3.2).
+        let international = [Octets::from("SMTPUTF8")];
         let delivery = Delivery {
             sender: b"<>",
-            sender_args: &[],
+            sender_args: if to.is_ascii() { &[] } else { &international },
             recipient: to.as_bytes(),
             recipient_args: &[],
         };

@@ -167,7 +167,7 @@ impl Worker {
         login
             .map(|login| Address::parse(login.as_bytes(), &suffixes))
             .filter(|login| self.is_ours(login))
-            .and_then(mailbox)
+            .and_then(|login| login.mailbox())
             .or_else(|| self.return_path(login, sender))
     }
 
@@ -175,7 +175,7 @@ impl Worker {
     pub(super) fn return_path(&self, login: Option<&Octets>, sender: &Octets) -> Option<String> {
         let sender = Address::parse(sender.as_bytes(), &PublicSuffixes::built_in());
         let known = login.is_some() || self.is_ours(&sender);
-        known.then_some(sender).and_then(mailbox)
+        known.then_some(sender)?.mailbox()
     }
 
     fn is_ours(&self, address: &Address) -> bool {
@@ -264,10 +264,6 @@ impl Worker {
         let link = (self.settings.confirm_url.as_ref()).map(|url| format!("{url}{token}"));
         Ok((token, self.facts(entry, link, now)?))
     }
-}
-
-fn mailbox(address: Address) -> Option<String> {
-    matches!(address.host(), Host::Domain(_)).then(|| address.canonical())
 }
 
 /// Why nobody is told: the sender may be forged.
