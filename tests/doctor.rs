@@ -1,6 +1,10 @@
 //! `straymail doctor` at a private Postfix that is broken on purpose, finding by finding: the
 //! exact finding, its commands run as they are printed, and the finding gone.
 
+#[path = "doctor/attach.rs"]
+mod attach;
+#[path = "doctor/local.rs"]
+mod local;
 #[path = "doctor/sendmail.rs"]
 mod sendmail;
 #[path = "doctor/state.rs"]
@@ -193,6 +197,15 @@ impl Site {
         wait_for("the reload", || Ok((reloads()? != before).then_some(())))
     }
 
+    /// Runs what setup prints.
+    fn set_up(&self) -> Result<String> {
+        let arguments = ["setup", "postfix", "--postfix-config", &self.etc()];
+        let output = command(&self.settings, &arguments)?;
+        ensure!(output.code == 0, "{}", output.text);
+        run_shell(&output.text, "/usr/sbin:/usr/bin:/bin")?;
+        Ok(output.text)
+    }
+
     fn stop(&mut self) -> Result<()> {
         self.daemon.take().context("not running")?.stop()
     }
@@ -205,8 +218,22 @@ impl Site {
 
 /// What the doctor finds that is to be mended; its exit status says whether there is any.
 fn findings(settings: &Settings, arguments: &[&str]) -> Result<Vec<Finding>> {
+    let (code, report) = report(settings, arguments)?;
+    let mut findings = all(&report)?;
+    findings.retain(|finding| finding.severity != "note");
+    assert_eq!(code, i32::from(!findings.is_empty()), "{report:#}");
+    Ok(findings)
+}
+
+/// The exit status of the doctor, and what it prints.
+fn report(settings: &Settings, arguments: &[&str]) -> Result<(i32, Value)> {
     let output = command(settings, &[&["doctor", "--json"], arguments].concat())?;
-    let report: Value = serde_json::from_str(&output.text).with_context(|| output.text.clone())?;
+    let report = serde_json::from_str(&output.text).with_context(|| output.text.clone())?;
+    Ok((output.code, report))
+}
+
+/// All findings of a report, with the notes.
+fn all(report: &Value) -> Result<Vec<Finding>> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mends = |finding: &Value, kind: &str| {
         let mends = finding["mend"].as_array().into_iter().flatten();
@@ -214,24 +241,16 @@ fn findings(settings: &Settings, arguments: &[&str]) -> Result<Vec<Finding>> {
             .filter_map(|mend| mend[kind].as_str().map(str::to_owned))
             .collect()
     };
-    let findings: Vec<Finding> = (report["findings"].as_array().context("no findings")?.iter())
-        .map(|finding| Finding {
-            severity: text(&finding["severity"]),
-            check: text(&finding["check"]),
-            found: text(&finding["found"]),
-            why: text(&finding["why"]),
-            run: mends(finding, "run"),
-            edit: mends(finding, "edit"),
-        })
-        .filter(|finding| finding.severity != "note")
-        .collect();
-    assert_eq!(
-        output.code,
-        i32::from(!findings.is_empty()),
-        "{}",
-        output.text
-    );
-    Ok(findings)
+    let findings = report["findings"].as_array().context("no findings")?;
+    let read = findings.iter().map(|finding| Finding {
+        severity: text(&finding["severity"]),
+        check: text(&finding["check"]),
+        found: text(&finding["found"]),
+        why: text(&finding["why"]),
+        run: mends(finding, "run"),
+        edit: mends(finding, "edit"),
+    });
+    Ok(read.collect())
 }
 
 fn run_shell(line: &str, path: &str) -> Result<()> {
@@ -312,7 +331,7 @@ fn the_way_postfix_asks_is_mended_finding_by_finding() -> Result<()> {
 #[test]
 fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
     let Some(site) = site()? else { return Ok(()) };
-    let (etc, submission, relay) = (site.etc(), site.submission(), site.relay());
+    let (etc, submission) = (site.etc(), site.submission());
     let reload = site.reload();
 
     site.postconf(&["-P", &format!("{submission}/milter_default_action=accept")])?;
@@ -329,7 +348,7 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
     site.mended(
         "warning",
         "postfix-default-action",
-        &format!("{relay}: milter_default_action is reject"),
+        "milter_default_action is reject",
         &[
             &format!("postconf -c {etc} -e 'milter_default_action = tempfail'"),
             &reload,
@@ -462,27 +481,26 @@ fn what_postfix_tells_is_mended() -> Result<()> {
             &reload,
         ],
     )?;
-    site.set(&format!(
-        "non_smtpd_milters = unix:{local}, inet:127.0.0.1:1"
-    ))?;
+    let (_running, other) = site.other()?;
+    site.set(&format!("non_smtpd_milters = unix:{local}, {other}"))?;
     site.mended(
         "error",
         "postfix-order",
         "cleanup/unix: straymail is not the last of non_smtpd_milters",
         &[
-            &format!("postconf -c {etc} -e 'non_smtpd_milters = inet:127.0.0.1:1, unix:{local}'"),
+            &format!("postconf -c {etc} -e 'non_smtpd_milters = {other}, unix:{local}'"),
             &reload,
         ],
     )?;
     let own = site.path("milter.sock");
     // As one that is `$smtpd_milters`: the others stay.
-    site.set(&format!("non_smtpd_milters = inet:127.0.0.1:1, unix:{own}"))?;
+    site.set(&format!("non_smtpd_milters = {other}, unix:{own}"))?;
     site.mended(
         "warning",
         "postfix-local-role",
         &format!("non_smtpd_milters names the listener unix:{own} of another role than local"),
         &[
-            &format!("postconf -c {etc} -e 'non_smtpd_milters = inet:127.0.0.1:1, unix:{local}'"),
+            &format!("postconf -c {etc} -e 'non_smtpd_milters = {other}, unix:{local}'"),
             &reload,
         ],
     )
@@ -686,11 +704,6 @@ fn setup_prints_lines_that_put_straymail_in_front_of_postfix() -> Result<()> {
     site.set("non_smtpd_milters =")?;
     site.set("milter_default_action = accept")?;
     assert!(!site.findings()?.is_empty());
-    let output = command(
-        &site.settings,
-        &["setup", "postfix", "--postfix-config", &site.etc()],
-    )?;
-    assert_eq!(output.code, 0, "{}", output.text);
-    run_shell(&output.text, "/usr/sbin:/usr/bin:/bin")?;
+    site.set_up()?;
     site.sound()
 }

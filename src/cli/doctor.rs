@@ -6,17 +6,25 @@
 
 mod ask;
 mod attach;
+mod door;
 mod expansion;
 mod finding;
 mod lists;
+mod local;
+mod milter;
+mod milters;
+mod place;
+mod plan;
 mod postfix;
 mod probe;
+mod proxy;
 mod reach;
 mod relay;
 mod running;
 mod sendmail;
 mod setup;
 mod state;
+mod terms;
 mod unit;
 
 use std::io::{self, Write as _};
@@ -30,10 +38,11 @@ use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::score::Scorer;
 use crate::trusted::Cover;
 
-use attach::Door;
+use door::Door;
 use finding::{Finding, Report, Severity, quoted_path};
 use lists::Read;
-use postfix::{Place, Postfix};
+use place::{Place, real};
+use postfix::Postfix;
 use reach::{Account, Way};
 use sendmail::Sendmail;
 use state::State;
@@ -286,10 +295,10 @@ fn aliases(config: Config, postfix: &Postfix, report: &mut Report) {
 fn doors(listeners: &[ListenerSettings], report: &mut Report) -> Vec<Door> {
     let place = |address: &ListenAddress| match address {
         ListenAddress::Unix(path) => Place::Unix {
-            path: postfix::real(path),
+            path: real(path),
             meant: None,
         },
-        ListenAddress::Inet(address) => Place::Inet(Some(address.ip()), address.port()),
+        ListenAddress::Inet(address) => Place::Inet(vec![address.ip()], address.port()),
         ListenAddress::Systemd(nth) => unit::socket(*nth).unwrap_or(Place::Unknown),
     };
     let door = |listener: &ListenerSettings| Door {

@@ -1,199 +1,169 @@
-//! How Postfix is attached: which services ask straymail, in what order, what they do when it
-//! is away, and what they tell it.
+//! How Postfix is attached: which services ask straymail, by which door, in what order.
 
 use std::path::{Path, PathBuf};
 
 use crate::policy::Role;
 
+use super::door::{self, Door};
 use super::finding::{Finding, Report, Severity};
-use super::postfix::{Milter, Place, Postfix, Service};
-use super::setup::{file_name, last};
-
-/// Where straymail listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Door {
-    pub(super) place: Place,
-    pub(super) role: Role,
-}
-
-/// A milter that is one of ours.
-struct Ours<'a> {
-    door: &'a Door,
-    /// Its place in the list, from 0.
-    at: usize,
-    milter: &'a Milter,
-    /// The service would find it outside of its chroot, and so does not.
-    out_of_reach: bool,
-}
+use super::milter::words;
+use super::milters::{self, Milters, Ours};
+use super::place::Place;
+use super::plan;
+use super::postfix::{Postfix, Service};
+use super::{local, proxy, terms};
 
 /// Checks everything that Postfix's own settings say.
 pub(super) fn check(postfix: &Postfix, doors: &[Door], logins: bool) -> Report {
     let mut report = Report::default();
     receivers(postfix, doors, &mut report);
-    local(postfix, doors, &mut report);
-    talk(postfix, logins, &mut report);
+    report.extend(local::check(postfix, doors));
+    silent(postfix, doors, &mut report);
+    report.extend(terms::check(postfix, doors, logins));
     report
 }
 
-/// Returns the text that Postfix is given for a door, so that it works inside a chroot and
-/// outside.
-pub(super) fn spec(door: &Door, queue: &Path) -> Option<String> {
-    match &door.place {
-        Place::Unix { path, .. } => Some(match path.strip_prefix(queue) {
-            Ok(below) => format!("unix:{}", below.display()),
-            Err(_) => format!("unix:{}", path.display()),
-        }),
-        Place::Inet(Some(ip), port) if ip.is_ipv6() => Some(format!("inet:[{ip}]:{port}")),
-        Place::Inet(Some(ip), port) => Some(format!("inet:{ip}:{port}")),
-        Place::Inet(None, _) | Place::Unknown => None,
-    }
-}
-
-fn ours<'a>(milters: &'a [Milter], doors: &'a [Door]) -> Option<Ours<'a>> {
-    let found = |at: usize, milter: &'a Milter| {
-        let there = |place: &Place| doors.iter().find(|door| same(&door.place, place));
-        if let Some(door) = there(&milter.place) {
-            return Some(Ours {
-                door,
-                at,
-                milter,
-                out_of_reach: false,
-            });
-        }
-        let Place::Unix {
-            meant: Some(meant), ..
-        } = &milter.place
-        else {
-            return None;
-        };
-        let meant = Place::Unix {
-            path: meant.clone(),
-            meant: None,
-        };
-        let door = there(&meant)?;
-        Some(Ours {
-            door,
-            at,
-            milter,
-            out_of_reach: true,
-        })
-    };
-    (milters.iter().enumerate()).find_map(|(at, milter)| found(at, milter))
-}
-
-/// Returns whether a milter of a list is one of ours.
-pub(super) fn ours_in(milter: &Milter, doors: &[Door]) -> bool {
-    ours(std::slice::from_ref(milter), doors).is_some()
-}
-
-/// Returns whether a listener is where a milter of the MTA is.
-pub(super) fn same(door: &Place, milter: &Place) -> bool {
-    match (door, milter) {
-        (Place::Unix { path, .. }, Place::Unix { path: other, .. }) => path == other,
-        // A listener at 0.0.0.0 is reached by any address of this host.
-        (Place::Inet(Some(ip), port), Place::Inet(Some(other), other_port)) => {
-            // `localhost` may be either of the two loopback addresses.
-            let loopback = ip.is_loopback() && other.is_loopback();
-            port == other_port && (ip == other || ip.is_unspecified() || loopback)
-        }
-        _ => false,
-    }
-}
-
-/// The door that mail by SMTP should come in by.
-fn front(doors: &[Door]) -> Option<&Door> {
-    let by_smtp = doors.iter().find(|door| door.role != Role::Local);
-    by_smtp.or(doors.first())
-}
-
 fn receivers(postfix: &Postfix, doors: &[Door], report: &mut Report) {
-    let services: Vec<&Service> = postfix.receivers().collect();
-    let lists: Vec<Vec<Milter>> = (services.iter())
-        .map(|service| postfix.milters(Some(service), "smtpd_milters"))
+    let lists: Vec<(&Service, Milters<'_>)> = (postfix.receivers())
+        .map(|service| {
+            (
+                service,
+                Milters::of(postfix, Some(service), "smtpd_milters"),
+            )
+        })
         .collect();
-    let asked = |list: &Vec<Milter>| ours(list, doors).is_some();
-    let any = lists.iter().any(asked);
+    let any = lists.iter().any(|(_, list)| list.ours(doors).is_some());
     if !any {
-        nobody_asks(postfix, &services, doors, report);
+        nobody_asks(postfix, doors, report);
     }
-    for (service, list) in services.iter().zip(&lists) {
-        let Some(ours) = ours(list, doors) else {
+    let mut is_misplaced = false;
+    for (service, list) in &lists {
+        let Some(ours) = list.ours(doors) else {
+            untold(list, report);
             if any {
-                not_asked(postfix, service, list, doors, report);
+                not_asked(service, list, doors, report);
             }
             continue;
         };
-        let shown = shown(service);
-        if ours.out_of_reach {
-            out_of_chroot(postfix, service, ("smtpd_milters", list), &ours, report);
+        if let Some(finding) = proxy::check(service, list, &ours, doors) {
+            report.find(finding);
+            continue;
         }
-        order(
-            postfix,
-            Some(service),
-            ("smtpd_milters", list),
-            &ours,
-            report,
-        );
-        default_action(postfix, service, &ours, report);
+        if ours.is_out_of_reach {
+            out_of_chroot(list, &ours, report);
+        }
+        order(list, &ours, report);
+        if !ours.door.fits(service) && !is_misplaced {
+            // The remedy is for all services at once.
+            is_misplaced = true;
+            report.find(misplaced(service, &ours, postfix, doors));
+        }
         if let Place::Inet(..) = ours.milter.place {
-            report.find(
-                Finding::new(
-                    "postfix-tcp",
-                    Severity::Warning,
-                    format!("{shown}: straymail is asked over TCP ({})", ours.milter.spec),
-                    "Every local account can speak to the port, and each message takes longer than over a UNIX socket, where file permissions decide.",
-                )
-                .edit(format!(
-                    "in milter.yaml: listeners: - socket: unix:{}/straymail/milter.sock, group: {}; then `straymail setup postfix`",
-                    postfix.queue_directory().display(),
-                    postfix.parameter("mail_owner"),
-                )),
-            );
+            report.find(by_tcp(list, &ours, doors));
         }
         no_milters(postfix, service, report);
     }
-    if let Some(service) = (services.iter())
-        .find(|service| !postfix.value(Some(service), "smtpd_milter_maps").is_empty())
+    if let Some((service, _)) = (lists.iter())
+        .find(|(service, _)| !postfix.value(Some(service), "smtpd_milter_maps").is_empty())
     {
         report.find(Finding::new(
             "postfix-milter-maps",
             Severity::Note,
-            format!("{}: smtpd_milter_maps is set", shown(service)),
+            format!("{service}: smtpd_milter_maps is set"),
             "For clients listed there other milters, or none, are asked than smtpd_milters says.",
         ));
     }
 }
 
-fn nobody_asks(postfix: &Postfix, services: &[&Service], doors: &[Door], report: &mut Report) {
-    let mut finding = Finding::new(
+/// Says which milters of a list without straymail may be straymail and may be not.
+fn untold(list: &Milters<'_>, report: &mut Report) {
+    for milter in &list.milters {
+        if matches!(&milter.place, Place::Inet(hosts, _) if hosts.is_empty()) {
+            report.skip(format!(
+                "{}whether {} is straymail: the name is not known here",
+                list.whose(),
+                milter.spec
+            ));
+        }
+    }
+}
+
+fn nobody_asks(postfix: &Postfix, doors: &[Door], report: &mut Report) {
+    let finding = Finding::new(
         "postfix-milter",
         Severity::Error,
         "no service of Postfix asks straymail",
         "No mail is judged.",
     );
-    let queue = postfix.queue_directory();
-    let door = front(doors).and_then(|door| Some((door, spec(door, queue)?)));
-    let Some((door, spec)) = door else {
-        report.find(finding);
-        return;
-    };
-    if spec.starts_with("unix:/") && services.iter().any(|service| service.chroot) {
-        report.find(finding.edit(move_below("smtpd", door, queue)));
-        return;
+    report.find(carried_out(finding, postfix, doors));
+}
+
+/// Adds what carries out the plan.
+fn carried_out(finding: Finding, postfix: &Postfix, doors: &[Door]) -> Finding {
+    let plan = plan::by_smtp(postfix, doors);
+    if let Some(first) = plan.iter().find(|attachment| attachment.is_out_of_reach()) {
+        return finding.edit(move_below("smtpd", first.door, postfix.queue_directory()));
     }
-    let with = |service| last(postfix, service, "smtpd_milters", doors, &spec);
-    let mut commands = vec![postfix.set(None, "smtpd_milters", &with(None))];
-    // A service that has been given a list of its own on purpose gets one more, one that was
-    // given an empty one is for mail that was judged.
-    for service in services.iter().filter(|s| s.is_submission()) {
-        commands.push(postfix.set(Some(service), "smtpd_milters", &with(Some(service))));
+    if plan.is_empty() {
+        return finding
+            .edit("in milter.yaml: a listener with role: relay; then `straymail setup postfix`");
     }
-    commands.push(postfix.reload());
-    commands.dedup();
-    for command in commands {
-        finding = finding.run(command);
+    let mut finding = finding;
+    // What is new comes first: no service is left without straymail meanwhile.
+    for attachment in plan.iter().rev() {
+        if let Some(spec) = attachment.spec() {
+            finding = finding.run(attachment.set(doors, &spec));
+        }
     }
-    report.find(finding);
+    let finding = finding.run(postfix.reload());
+    let left_out: Vec<&str> = (plan.iter().flat_map(|one| one.left_out(doors))).collect();
+    match left_out.first() {
+        Some(first) => finding.edit(format!(
+            "nobody answers at {first}, which is left out as a former address of straymail; if it is another milter, start it and put it in front again"
+        )),
+        None => finding,
+    }
+}
+
+fn misplaced(service: &Service, ours: &Ours<'_>, postfix: &Postfix, doors: &[Door]) -> Finding {
+    let finding = Finding::new(
+        "postfix-role",
+        Severity::Warning,
+        format!(
+            "{service} asks {}, the listener of role submission",
+            ours.milter.spec
+        ),
+        "Mail from the outside that comes in here is judged as if your own senders had sent it.",
+    );
+    match door::of(doors, Role::Relay) {
+        Some(_) => carried_out(finding, postfix, doors),
+        None => finding.edit(
+            "in milter.yaml: role: relay at this listener, which tells your senders by gate.networks and by their login; then `systemctl restart straymail`",
+        ),
+    }
+}
+
+fn by_tcp(list: &Milters<'_>, ours: &Ours<'_>, doors: &[Door]) -> Finding {
+    let postfix = list.postfix;
+    let place = "straymail/milter.sock";
+    let new = list.behind(doors, &format!("unix:{place}"));
+    Finding::new(
+        "postfix-tcp",
+        Severity::Warning,
+        format!(
+            "{}straymail is asked over TCP ({})",
+            list.whose(),
+            ours.milter.spec
+        ),
+        "Every local account can speak to the port, and each message takes longer than over a UNIX socket, where file permissions decide.",
+    )
+    .edit(format!(
+        "in milter.yaml at this listener: socket: unix:{}/{place}, group: {}; then `systemctl restart straymail` and `{} && {}`",
+        postfix.queue_directory().display(),
+        postfix.parameter("mail_owner"),
+        list.set(&new),
+        postfix.reload(),
+    ))
 }
 
 /// Says that the door has to be in the chroot first: inside of it a path outside names nothing, and
@@ -202,210 +172,201 @@ fn move_below(service: &str, door: &Door, queue: &Path) -> String {
     format!(
         "{service} runs in a chroot and cannot reach that socket: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run the lines of straymail setup postfix",
         queue.display(),
-        file_name(door),
+        door.file_name(),
     )
 }
 
-/// Adds what puts straymail's `door` behind the milters of a list, for one service.
-fn put_behind(
+/// Adds what puts straymail's `door` behind the milters of a list.
+pub(super) fn put_behind(
     finding: Finding,
-    postfix: &Postfix,
-    service: Option<&Service>,
-    list: &str,
+    list: &Milters<'_>,
     doors: &[Door],
     door: Option<&Door>,
 ) -> Finding {
-    let queue = postfix.queue_directory();
-    let Some((door, spec)) = door.and_then(|door| Some((door, spec(door, queue)?))) else {
+    let queue = list.postfix.queue_directory();
+    let Some((door, spec)) = door.and_then(|door| Some((door, door.spec(queue)?))) else {
         return finding;
     };
-    if let Some(service) = service.filter(|service| service.chroot)
+    if let Some(service) = list.service.filter(|service| service.chroot)
         && spec.starts_with("unix:/")
     {
-        return finding.edit(move_below(&shown(service), door, queue));
+        return finding.edit(move_below(&service.to_string(), door, queue));
     }
     finding
-        .run(postfix.set(service, list, &last(postfix, service, list, doors, &spec)))
-        .run(postfix.reload())
+        .run(list.set(&list.behind(doors, &spec)))
+        .run(list.postfix.reload())
 }
 
-fn not_asked(
-    postfix: &Postfix,
-    service: &Service,
-    list: &[Milter],
-    doors: &[Door],
-    report: &mut Report,
-) {
-    let shown = shown(service);
-    let found = match list {
-        [] => format!("{shown}: smtpd_milters is empty"),
-        _ => format!("{shown}: straymail is not among its smtpd_milters"),
+fn not_asked(service: &Service, list: &Milters<'_>, doors: &[Door], report: &mut Report) {
+    let found = match &*list.milters {
+        [] => format!("{service}: smtpd_milters is empty"),
+        _ => format!("{service}: straymail is not among its smtpd_milters"),
     };
-    if service.is_loopback() && !service.is_submission() {
-        report.find(Finding::new(
-            "postfix-unasked",
-            Severity::Note,
-            found,
-            AFTER_A_FILTER,
-        ));
+    let finding = |severity, why| Finding::new("postfix-unasked", severity, found, why);
+    if let Some(finding) = proxy::unasked(service, list.postfix, doors) {
+        report.find(finding);
+        return;
+    }
+    if service.is_behind_filter() {
+        report.find(finding(Severity::Note, AFTER_A_FILTER));
         return;
     }
     if !service.is_submission() {
-        report.find(Finding::new(
-            "postfix-unasked",
+        let finding = finding(
             Severity::Note,
-            found,
             "Mail from the outside need not be judged, but senders who hand in here are not asked either; a listener of role relay tells the two apart.",
-        ));
+        );
+        let door = door::of(doors, Role::Relay).filter(|_| !list.milters.is_empty());
+        report.find(put_behind(finding, list, doors, door));
         return;
     }
-    let finding = Finding::new(
-        "postfix-unasked",
+    let finding = finding(
         Severity::Error,
-        found,
         "Senders hand in their mail here, and none of it is judged.",
     );
-    let (service, door) = (Some(service), front(doors));
-    report.find(put_behind(
-        finding,
-        postfix,
-        service,
-        "smtpd_milters",
-        doors,
-        door,
-    ));
+    let door = door::for_senders(doors);
+    // Through main.cf it would come to ports from the outside as well.
+    let own = !service.overrides.contains_key(list.name);
+    let spec = door.and_then(|door| door.spec(list.postfix.queue_directory()));
+    let is_out_of_reach = |spec: &String| service.chroot && spec.starts_with("unix:/");
+    report.find(match spec.filter(|spec| own && !is_out_of_reach(spec)) {
+        Some(spec) => finding
+            .run(
+                list.postfix
+                    .set_own(service, list.name, &list.behind(doors, &spec)),
+            )
+            .run(list.postfix.reload()),
+        None => put_behind(finding, list, doors, door),
+    });
 }
 
-fn out_of_chroot(
-    postfix: &Postfix,
-    service: &Service,
-    (name, list): (&str, &[Milter]),
-    ours: &Ours<'_>,
-    report: &mut Report,
-) {
-    let shown = shown(service);
+/// A milter that is away takes straymail's mail with it.
+fn silent(postfix: &Postfix, doors: &[Door], report: &mut Report) {
+    let mut told = Vec::new();
+    for list in milters::all(postfix) {
+        if list.ours(doors).is_none() {
+            continue;
+        }
+        for at in list.silent(doors) {
+            let Some(milter) = list.milters.get(at) else {
+                continue;
+            };
+            let command = list.set(&list.without(at));
+            if told.contains(&command) {
+                continue;
+            }
+            let action = (milter.option("default_action"))
+                .unwrap_or_else(|| postfix.value(list.service, "milter_default_action"));
+            let (severity, why) = match action {
+                "accept" => (
+                    Severity::Warning,
+                    "Mail passes without it. If it is a former address of straymail, take it out; if it is another milter, start it.",
+                ),
+                _ => (
+                    Severity::Error,
+                    "Mail is put off or refused until it answers. If it is a former address of straymail, take it out; if it is another milter, start it.",
+                ),
+            };
+            report.find(
+                Finding::new(
+                    "postfix-silent",
+                    severity,
+                    format!(
+                        "{}nobody answers at {} of {}",
+                        list.whose(),
+                        milter.spec,
+                        list.name
+                    ),
+                    why,
+                )
+                .run(command.clone())
+                .run(postfix.reload()),
+            );
+            told.push(command);
+        }
+    }
+}
+
+/// Straymail is in the list, and the text names another place for this service.
+pub(super) fn out_of_chroot(list: &Milters<'_>, ours: &Ours<'_>, report: &mut Report) {
+    let Some(service) = list.service else { return };
+    let (postfix, spec) = (list.postfix, &ours.milter.spec);
     let queue = postfix.queue_directory();
+    let found = match service.chroot {
+        true => format!(
+            "{service} runs in a chroot, where {spec} is below {}",
+            queue.display()
+        ),
+        false => format!(
+            "{service} runs in no chroot, where {spec} is not below {}",
+            queue.display()
+        ),
+    };
     let finding = Finding::new(
         "postfix-chroot",
         Severity::Error,
-        format!(
-            "{shown} runs in a chroot, where {} is below {}",
-            ours.milter.spec,
-            queue.display()
-        ),
+        found,
         "Nothing is there, so every message meets milter_default_action.",
     );
-    let inside = spec(ours.door, queue).filter(|spec| !spec.starts_with("unix:/"));
+    let inside = (ours.door.spec(queue)).filter(|spec| !spec.starts_with("unix:/"));
     let finding = match inside {
-        // The socket is in reach, only its path is written as if there were no chroot.
-        Some(inside) => {
-            let mut specs: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
-            if let Some(own) = specs.get_mut(ours.at) {
-                *own = &inside;
-            }
-            finding.run(postfix.set(Some(service), name, &specs.join(", ")))
-        }
+        // The socket is in reach; a path without a slash in front is the same for both.
+        Some(inside) => finding.run(list.set(&list.with(ours.at, &inside))),
         None => finding
-            .run(postfix.command(
-                "postconf",
-                &format!("-F {}/{}/chroot=n", service.name, service.kind),
-            ))
+            .run(postfix.command("postconf", &format!("-F {service}/chroot=n")))
             .edit(format!(
-                "or keep the chroot and let straymail listen below it, in milter.yaml: socket: unix:{}/straymail/{}",
+                "or keep the chroot: in milter.yaml at this listener socket: unix:{}/straymail/{}, then restart straymail and run `{} && {}`",
                 queue.display(),
-                file_name(ours.door),
+                ours.door.file_name(),
+                list.set(&list.with(ours.at, &format!("unix:straymail/{}", ours.door.file_name()))),
+                postfix.reload(),
             )),
     };
     report.find(finding.run(postfix.reload()));
 }
 
-fn default_action(postfix: &Postfix, service: &Service, ours: &Ours<'_>, report: &mut Report) {
-    let own = ours.milter.default_action.as_deref();
-    let action = own.unwrap_or_else(|| postfix.value(Some(service), "milter_default_action"));
-    let (severity, why) = match action {
-        "accept" => (
-            Severity::Error,
-            "While straymail is away, restarts or hangs, mail passes unjudged; tempfail lets clients keep it and come again.",
-        ),
-        "reject" => (
-            Severity::Warning,
-            "While straymail is away or restarts, mail is refused for good; tempfail lets clients keep it and come again.",
-        ),
-        _ => return,
-    };
-    let whose = match own {
-        Some(_) => "straymail's own default_action",
-        None => "milter_default_action",
-    };
-    let found = format!("{}: {whose} is {action}", shown(service));
-    let finding = Finding::new("postfix-default-action", severity, found, why);
-    let finding = match own {
-        Some(_) => {
-            let list = postfix.milters(Some(service), "smtpd_milters");
-            let mut specs: Vec<String> = list.into_iter().map(|milter| milter.spec).collect();
-            if let Some(own) = specs.get_mut(ours.at) {
-                *own = ours.milter.with("default_action", "tempfail");
-            }
-            finding.run(postfix.set(Some(service), "smtpd_milters", &specs.join(", ")))
-        }
-        None => finding.run(postfix.set(Some(service), "milter_default_action", "tempfail")),
-    };
-    report.find(finding.run(postfix.reload()));
-}
-
 /// Straymail is to be the last of a list.
-fn order(
-    postfix: &Postfix,
-    service: Option<&Service>,
-    (name, list): (&str, &[Milter]),
-    ours: &Ours<'_>,
-    report: &mut Report,
-) {
-    if ours.at + 1 >= list.len() {
+pub(super) fn order(list: &Milters<'_>, ours: &Ours<'_>, report: &mut Report) {
+    if ours.at + 1 >= list.milters.len() {
         return;
     }
-    let mut order: Vec<&str> = list.iter().map(|milter| &*milter.spec).collect();
+    let mut order: Vec<&str> = list.milters.iter().map(|milter| &*milter.spec).collect();
     let own = order.remove(ours.at);
     order.push(own);
-    let whose = service.map_or_else(String::new, |service| format!("{}: ", shown(service)));
     report.find(
         Finding::new(
             "postfix-order",
             Severity::Error,
-            format!("{whose}straymail is not the last of {name}"),
+            format!("{}straymail is not the last of {}", list.whose(), list.name),
             "A milter after it may refuse a message whose recipient straymail has already taken into the quarantine.",
         )
-        .run(postfix.set(service, name, &order.join(", ")))
-        .run(postfix.reload()),
+        .run(list.set(&order.join(", ")))
+        .run(list.postfix.reload()),
     );
 }
 
 /// What is said of a port that only programs on this host reach.
 const AFTER_A_FILTER: &str = "Mail that programs on this host hand in here is not judged; fine for mail that was judged before.";
 
-fn no_milters(postfix: &Postfix, service: &Service, report: &mut Report) {
+/// Straymail is asked by a service whose milters are all switched off.
+pub(super) fn no_milters(postfix: &Postfix, service: &Service, report: &mut Report) {
+    if !service.has_no_milters(postfix) {
+        return;
+    }
     let name = "receive_override_options";
-    let options = super::postfix::words(postfix.value(Some(service), name));
-    if !options.iter().any(|option| option == "no_milters") {
+    let found = format!("{service}: {name} has no_milters");
+    let finding = |severity, why| Finding::new("postfix-no-milters", severity, found, why);
+    if service.command == "smtpd" && service.is_behind_filter() {
+        report.find(finding(Severity::Note, AFTER_A_FILTER));
         return;
     }
-    if service.is_loopback() && !service.is_submission() {
-        report.find(Finding::new(
-            "postfix-no-milters",
-            Severity::Note,
-            format!("{}: {name} has no_milters", shown(service)),
-            AFTER_A_FILTER,
-        ));
-        return;
-    }
+    let options = words(postfix.value(Some(service), name));
     let kept: Vec<&str> = (options.iter().map(String::as_str))
         .filter(|option| *option != "no_milters")
         .collect();
     report.find(
-        Finding::new(
-            "postfix-no-milters",
+        finding(
             Severity::Error,
-            format!("{}: {name} has no_milters", shown(service)),
             "It switches off every milter of this service, straymail too.",
         )
         .run(postfix.set(Some(service), name, &kept.join(",")))
@@ -413,220 +374,12 @@ fn no_milters(postfix: &Postfix, service: &Service, report: &mut Report) {
     );
 }
 
-/// Mail of sendmail(1).
-fn local(postfix: &Postfix, doors: &[Door], report: &mut Report) {
-    let cleanup = postfix.service("cleanup", "unix");
-    let list = postfix.milters(cleanup, "non_smtpd_milters");
-    let pickup = postfix.service("pickup", "unix");
-    let filtered = !postfix.value(pickup, "content_filter").is_empty();
-    let own = doors.iter().find(|door| door.role == Role::Local);
-    let Some(ours) = ours(&list, doors) else {
-        if filtered || pickup.is_none() {
-            return;
-        }
-        let finding = Finding::new(
-            "postfix-sendmail-mail",
-            Severity::Warning,
-            "mail of sendmail(1) does not pass straymail",
-            "Mail of cron, scripts and web applications on this host is not judged.",
-        );
-        report.find(match own {
-            Some(_) => put_behind(finding, postfix, cleanup, "non_smtpd_milters", doors, own),
-            None => finding.edit(format!(
-                "{}, then `{}`; PORT is one of smtpd that asks straymail and takes mail from 127.0.0.1 without a login",
-                postfix.command("postconf", "-P 'pickup/unix/content_filter=smtp:[127.0.0.1]:PORT'"),
-                postfix.reload(),
-            )),
-        });
-        return;
-    };
-    if ours.out_of_reach
-        && let Some(cleanup) = cleanup
-    {
-        let list = ("non_smtpd_milters", &*list);
-        out_of_chroot(postfix, cleanup, list, &ours, report);
-    }
-    if ours.door.role == Role::Local {
-        let list = ("non_smtpd_milters", &*list);
-        order(postfix, cleanup, list, &ours, report);
-    } else {
-        let finding = Finding::new(
-            "postfix-local-role",
-            Severity::Warning,
-            format!(
-                "non_smtpd_milters names the listener {} of another role than local",
-                ours.milter.spec
-            ),
-            "Mail of sendmail(1) cannot be refused: a refused recipient would keep it in the maildrop queue for good.",
-        );
-        report.find(match own {
-            Some(_) => put_behind(finding, postfix, cleanup, "non_smtpd_milters", doors, own),
-            None => finding.edit("in milter.yaml: a listener of its own with role: local; then `straymail setup postfix`"),
-        });
-    }
-}
-
-/// The least that `milter_content_timeout` should be: a message is stored, with the disk
-/// synced, before the end of the message is answered; straymail says that it works on every 5 s.
-const CONTENT_TIMEOUT: u64 = 60;
-/// The least for an answer to RCPT: one look into the store, which waits for a lock 5 s.
-const COMMAND_TIMEOUT: u64 = 10;
-/// RFC 5321, 4.5.3.2.3: how long a client waits for the answer to RCPT.
-const CLIENT_PATIENCE: u64 = 300;
-
-/// What a parameter says to all services, and to those that take mail and have it of their own:
-/// the service, how the parameter is named for it, and its value.
-fn readings<'a>(
-    postfix: &'a Postfix,
-    name: &'a str,
-) -> impl Iterator<Item = (Option<&'a Service>, String, &'a str)> {
-    let own = (postfix.receivers()).filter_map(move |service| {
-        let value = service.overrides.get(name)?;
-        Some((
-            Some(service),
-            format!("{}: {name}", shown(service)),
-            &**value,
-        ))
-    });
-    std::iter::once((None, name.to_owned(), postfix.parameter(name))).chain(own)
-}
-
-/// What Postfix tells straymail, and how long it waits.
-fn talk(postfix: &Postfix, logins: bool, report: &mut Report) {
-    for (service, name, protocol) in readings(postfix, "milter_protocol") {
-        if !protocol.parse().is_ok_and(|version: u32| version < 6) {
-            continue;
-        }
-        report.find(
-            Finding::new(
-                "postfix-protocol",
-                Severity::Error,
-                format!("{name} is {protocol}"),
-                "Before version 6 a milter cannot say what it need not be sent, and every header and every part of a body costs a round trip.",
-            )
-            .run(postfix.set(service, "milter_protocol", "6"))
-            .run(postfix.reload()),
-        );
-    }
-    let mut needs = |list: &str, name: &str, severity: Severity, why: &str| {
-        let bare = name.trim_matches(['{', '}']);
-        for (service, named, value) in readings(postfix, list) {
-            let has = super::postfix::words(value)
-                .iter()
-                .any(|word| word.trim_matches(['{', '}']) == bare);
-            if has {
-                continue;
-            }
-            let more = format!("{value} {name}");
-            report.find(
-                Finding::new(
-                    "postfix-macros",
-                    severity,
-                    format!("{named} lacks {name}"),
-                    why,
-                )
-                .run(postfix.set(service, list, more.trim()))
-                .run(postfix.reload()),
-            );
-        }
-    };
-    needs(
-        "milter_rcpt_macros",
-        "{rcpt_addr}",
-        Severity::Error,
-        "Without the address as Postfix understands it, forms like army.ml!carl@our.host are judged by the wrong domain and a held recipient may still get a copy.",
-    );
-    let severity = if logins {
-        Severity::Error
-    } else {
-        Severity::Warning
-    };
-    needs(
-        "milter_mail_macros",
-        "{auth_authen}",
-        severity,
-        "Without the login, nobody who logs in counts as one of your senders (gate.authenticated) and rules by login never fit.",
-    );
-    needs(
-        "milter_end_of_data_macros",
-        "i",
-        Severity::Warning,
-        "Without the queue id, a line of straymail's log cannot be found in Postfix's log.",
-    );
-    for (name, least, why) in [
-        (
-            "milter_command_timeout",
-            COMMAND_TIMEOUT,
-            "A busy disk lets straymail answer a recipient later than this, and Postfix then takes it for dead.",
-        ),
-        (
-            "milter_content_timeout",
-            CONTENT_TIMEOUT,
-            "A held message is on the disk before straymail answers; on a busy disk that takes longer than this, and Postfix then takes it for dead.",
-        ),
-    ] {
-        for (service, named, value) in readings(postfix, name) {
-            let Some(seconds) = seconds(value) else {
-                continue;
-            };
-            let (usual, why) = match name {
-                "milter_command_timeout" if seconds >= CLIENT_PATIENCE => (
-                    "30s",
-                    "Clients give up after 300 s: were straymail to hang, they would see a broken connection instead of an answer.",
-                ),
-                _ if seconds >= least => continue,
-                "milter_command_timeout" => ("30s", why),
-                _ => ("300s", why),
-            };
-            report.find(
-                Finding::new(
-                    "postfix-timeout",
-                    Severity::Warning,
-                    format!("{named} is {seconds} s"),
-                    why,
-                )
-                .run(postfix.set(service, name, usual))
-                .run(postfix.reload()),
-            );
-        }
-    }
-}
-
-/// Reads a time of Postfix or of a milter of Sendmail: `30s`, `5m`, or seconds.
-pub(super) fn seconds(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.strip_prefix(digits)? {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-fn shown(service: &Service) -> String {
-    format!("{}/{}", service.name, service.kind)
-}
-
-/// Returns the sockets that Postfix connects to and that are ours, each once, with whether it
-/// is a chrooted service that does.
+/// Returns the sockets of ours that Postfix connects to, each once.
 pub(super) fn used(postfix: &Postfix, doors: &[Door]) -> Vec<PathBuf> {
-    let cleanup = postfix.service("cleanup", "unix");
-    let lists = (postfix.receivers())
-        .map(|service| postfix.milters(Some(service), "smtpd_milters"))
-        .chain([postfix.milters(cleanup, "non_smtpd_milters")]);
     let mut paths = Vec::new();
-    for list in lists {
-        if let Some(Ours {
-            door:
-                Door {
-                    place: Place::Unix { path, .. },
-                    ..
-                },
-            ..
-        }) = ours(&list, doors)
+    for list in milters::all(postfix) {
+        if let Some(ours) = list.ours(doors)
+            && let Place::Unix { path, .. } = &ours.door.place
             && !paths.contains(path)
         {
             paths.push(path.clone());

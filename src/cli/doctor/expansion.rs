@@ -9,7 +9,8 @@ use crate::untrusted::Untrusted;
 
 use super::ask::ask;
 use super::finding::{Finding, Report, Severity, quoted};
-use super::postfix::{Postfix, words};
+use super::milter::words;
+use super::postfix::Postfix;
 
 /// The parameters with maps that turn one recipient into others.
 const MAPS: &[&str] = &[

@@ -4,11 +4,15 @@
 //! [`Postfix`] alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::ask::ask;
 use super::finding::{quoted, quoted_path};
+use super::milter::{Milter, without_spaces, words};
+use super::milters;
+use super::place::{Hosts, Place};
 
 /// Postfix's settings, with `$names` replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub(super) struct Postfix {
     pub(super) parameters: BTreeMap<String, String>,
     /// master.cf.
     pub(super) services: Vec<Service>,
+    /// The names of hosts in the lists of milters.
+    pub(super) hosts: Hosts,
+    /// The milters at which nobody answers.
+    pub(super) silent: Vec<Place>,
 }
 
 /// One line of master.cf.
@@ -36,32 +44,6 @@ pub(super) struct Service {
     pub(super) overrides: BTreeMap<String, String>,
 }
 
-/// One milter of a list such as `smtpd_milters`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Milter {
-    /// As it is written, for a list of our own.
-    pub(super) spec: String,
-    /// Where a service that is given it connects to.
-    pub(super) place: Place,
-    /// The action of `{ …, default_action=… }`.
-    pub(super) default_action: Option<String>,
-}
-
-/// Where a milter is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A UNIX socket, seen from outside of any chroot.
-    Unix {
-        path: PathBuf,
-        /// What the same text names where there is no chroot, when that differs.
-        meant: Option<PathBuf>,
-    },
-    /// A TCP port. `None` when the host is a name other than `localhost`.
-    Inet(Option<IpAddr>, u16),
-    /// What cannot be understood.
-    Unknown,
-}
-
 impl Postfix {
     /// Asks postconf. `config` is the directory of main.cf, by default the usual one.
     ///
@@ -74,11 +56,27 @@ impl Postfix {
         let parameters = parameters(&postconf(&["-x"])?);
         let mut services = services(&postconf(&["-M"])?, &parameters);
         add_overrides(&mut services, &postconf(&["-P", "-x"])?);
-        Ok(Postfix {
+        let mut read = Postfix {
             config: config.map(Path::to_owned),
             parameters,
             services,
-        })
+            hosts: Hosts::default(),
+            silent: Vec::new(),
+        };
+        let specs: Vec<String> = (milters::all(&read).into_iter())
+            .flat_map(|list| list.milters)
+            .map(|milter| milter.address())
+            .collect();
+        read.hosts = Hosts::gather(specs.iter().map(String::as_str));
+        let mut places: Vec<Place> = Vec::new();
+        for milter in (milters::all(&read).into_iter()).flat_map(|list| list.milters) {
+            if !places.contains(&milter.place) {
+                places.push(milter.place);
+            }
+        }
+        places.retain(Place::is_silent);
+        read.silent = places;
+        Ok(read)
     }
 
     /// Returns the value of a parameter for all services; empty when it is not set.
@@ -108,12 +106,50 @@ impl Postfix {
         (self.services.iter()).filter(|service| service.command == "smtpd")
     }
 
+    /// Returns the service that takes the mail of sendmail(1).
+    pub(super) fn pickup(&self) -> Option<&Service> {
+        (self.services.iter()).find(|service| service.command == "pickup")
+    }
+
+    /// Returns the service that asks milters about the mail of sendmail(1).
+    pub(super) fn cleanup(&self) -> Option<&Service> {
+        match self.value(self.pickup(), "cleanup_service_name") {
+            "" => self.service("cleanup", "unix"),
+            name => self.service(name, "unix"),
+        }
+    }
+
+    /// Returns the service that takes mail at a place such as `[127.0.0.1]:10025`, or
+    /// `smtp:[127.0.0.1]:10025` as a filter is named.
+    pub(super) fn receiver_at(&self, place: &str) -> Option<&Service> {
+        let (rest, port) = place.rsplit_once(':').unwrap_or(("", place));
+        let host = rest.rsplit_once(":[").map_or(rest, |(_, host)| host);
+        let host = match host.contains("::") {
+            true => host,
+            false => host.rsplit(':').next().unwrap_or(host),
+        };
+        let host = host.trim_matches(['[', ']']);
+        let is_local = is_loopback(host) || host.is_empty() || host == self.parameter("myhostname");
+        let of_port =
+            |service: &&Service| service.kind == "inet" && number(service.port()) == number(port);
+        let at = |service: &&Service| match service.host() {
+            Some(own) => own == host || (is_local && is_loopback(own)),
+            None => true,
+        };
+        let mut there = (self.receivers()).filter(of_port).filter(at);
+        let first = there.next()?;
+        // One of this address is nearer than one of all.
+        there
+            .find(|service| service.host() == Some(host))
+            .or(Some(first))
+    }
+
     /// Returns the milters of a list, as `service` reads it.
     pub(super) fn milters(&self, service: Option<&Service>, list: &str) -> Vec<Milter> {
         let chroot = service.is_some_and(|service| service.chroot);
         words(self.value(service, list))
             .into_iter()
-            .map(|word| milter(&word, self.queue_directory(), chroot))
+            .map(|word| Milter::read(&word, self.queue_directory(), chroot, &self.hosts))
             .collect()
     }
 
@@ -129,17 +165,20 @@ impl Postfix {
     /// it has a value of its own there, else in main.cf.
     pub(super) fn set(&self, service: Option<&Service>, name: &str, value: &str) -> String {
         match service.filter(|service| service.overrides.contains_key(name)) {
-            Some(service) => {
-                // `postconf -P` takes no white space in a value.
-                let value = without_spaces(value);
-                let text = format!("{}/{}/{name}={value}", service.name, service.kind);
-                self.command("postconf", &format!("-P {}", quoted(&text)))
-            }
+            Some(service) => self.set_own(service, name, value),
             None => {
                 let text = format!("{name} = {value}");
                 self.command("postconf", &format!("-e {}", quoted(&text)))
             }
         }
+    }
+
+    /// Returns a shell line that gives `service` a value of its own in master.cf.
+    pub(super) fn set_own(&self, service: &Service, name: &str, value: &str) -> String {
+        // `postconf -P` takes no white space in a value.
+        let value = without_spaces(value);
+        let text = format!("{service}/{name}={value}");
+        self.command("postconf", &format!("-P {}", quoted(&text)))
     }
 
     /// Returns the shell line that makes Postfix read its files again.
@@ -148,24 +187,19 @@ impl Postfix {
     }
 }
 
-impl Milter {
-    /// Returns the entry with another value of one of its own options.
-    pub(super) fn with(&self, name: &str, value: &str) -> String {
-        let parts = inside(&self.spec).map_or_else(Vec::new, words);
-        let parts: Vec<String> = (parts.into_iter())
-            .map(|part| match option(&part) {
-                Some((other, _)) if other == name => format!("{name}={value}"),
-                _ => part,
-            })
-            .collect();
-        format!("{{ {} }}", parts.join(", "))
-    }
-}
-
 impl Service {
+    fn port(&self) -> &str {
+        self.name.rsplit_once(':').map_or(&*self.name, |(_, p)| p)
+    }
+
+    fn host(&self) -> Option<&str> {
+        let (host, _) = self.name.rsplit_once(':')?;
+        Some(host.trim_matches(['[', ']']))
+    }
+
     /// Returns whether senders hand their mail in here: a submission port, or one that logs in.
     pub(super) fn is_submission(&self) -> bool {
-        let port = self.name.rsplit_once(':').map_or(&*self.name, |(_, p)| p);
+        let port = self.port();
         let yes = |name| self.overrides.get(name).is_some_and(|value| value == "yes");
         // The master.cf that comes with Postfix has `-o syslog_name=postfix/submission`.
         let logged = self.overrides.get("syslog_name").map(String::as_str);
@@ -179,11 +213,44 @@ impl Service {
 
     /// Returns whether only programs on this host reach it.
     pub(super) fn is_loopback(&self) -> bool {
-        let Some((host, _)) = self.name.rsplit_once(':') else {
-            return self.kind == "unix";
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        match self.host() {
+            Some(host) => is_loopback(host),
+            None => self.kind == "unix",
+        }
+    }
+
+    /// Returns whether the milters of its mail are switched off.
+    pub(super) fn has_no_milters(&self, postfix: &Postfix) -> bool {
+        let options = postfix.value(Some(self), "receive_override_options");
+        words(options).iter().any(|option| option == "no_milters")
+    }
+
+    /// Returns whether a content filter hands its mail back here, judged before: only programs
+    /// on this host reach it, or it is told that no filter follows.
+    pub(super) fn is_behind_filter(&self) -> bool {
+        let filter = self.overrides.get("content_filter");
+        !self.is_submission() && (self.is_loopback() || filter.is_some_and(String::is_empty))
+    }
+}
+
+/// As a sentence and `postconf -P` name it: `submission/inet`.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.kind)
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Returns the number of a port that has a name in master.cf.
+fn number(port: &str) -> &str {
+    match port {
+        "smtp" => "25",
+        "submission" => "587",
+        "submissions" | "smtps" => "465",
+        other => other,
     }
 }
 
@@ -233,150 +300,9 @@ fn add_overrides(services: &mut [Service], text: &str) {
     }
 }
 
-/// Returns the words of a list; what stands in braces is one word.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut depth = 0_u32;
-    for c in text.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 && (c == ',' || c.is_whitespace()) {
-            if !word.is_empty() {
-                words.push(std::mem::take(&mut word));
-            }
-        } else {
-            word.push(c);
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
-/// Returns a list with commas for the white space in it, in braces too.
-fn without_spaces(text: &str) -> String {
-    let word = |word: String| match inside(&word) {
-        // MILTER_README: only `{ name = value }` has space around the sign.
-        Some(inner) => {
-            let inner = without_spaces(inner);
-            format!("{{{}}}", inner.replace(",=", "=").replace("=,", "="))
-        }
-        None => word,
-    };
-    let words: Vec<String> = words(text).into_iter().map(word).collect();
-    words.join(",")
-}
-
-/// Returns what stands in the braces around `text`.
-fn inside(text: &str) -> Option<&str> {
-    text.strip_prefix('{')?.strip_suffix('}').map(str::trim)
-}
-
-/// Reads `name=value` and `{ name = value }`.
-fn option(part: &str) -> Option<(&str, &str)> {
-    let (name, value) = inside(part).unwrap_or(part).split_once('=')?;
-    Some((name.trim(), value.trim()))
-}
-
-fn milter(spec: &str, queue: &Path, chroot: bool) -> Milter {
-    let parts = inside(spec).map_or_else(|| vec![spec.to_owned()], words);
-    let mut options = parts.iter().skip(1).filter_map(|part| option(part));
-    let default_action = options.find(|(name, _)| *name == "default_action");
-    let default_action = default_action.map(|(_, value)| value.to_owned());
-    let place = parts.first().map(String::as_str).unwrap_or_default();
-    Milter {
-        spec: spec.to_owned(),
-        place: place_of(place, queue, chroot),
-        default_action,
-    }
-}
-
-fn place_of(text: &str, queue: &Path, chroot: bool) -> Place {
-    let (kind, rest) = text.split_once(':').unwrap_or(("", text));
-    match kind {
-        "unix" | "local" => {
-            let below = rest.trim_start_matches('/');
-            let meant = match rest.starts_with('/') {
-                true => PathBuf::from(rest),
-                false => queue.join(rest),
-            };
-            let path = match chroot {
-                true => queue.join(below),
-                false => meant.clone(),
-            };
-            let (path, meant) = (real(&path), real(&meant));
-            let meant = Some(meant).filter(|meant| *meant != path);
-            Place::Unix { path, meant }
-        }
-        "inet" | "inet6" => inet(rest).unwrap_or(Place::Unknown),
-        _ => Place::Unknown,
-    }
-}
-
-/// Reads `host:port`, and `port@host` as Sendmail writes it.
-pub(super) fn inet(text: &str) -> Option<Place> {
-    let (host, port) = match text.split_once('@') {
-        Some((port, host)) => (host, port),
-        None => text.rsplit_once(':')?,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let host = match host {
-        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-        host => host.parse().ok(),
-    };
-    Some(Place::Inet(host, port.parse().ok()?))
-}
-
-/// Returns the path with the links in its directory followed: `/var/run` is `/run`.
-pub(super) fn real(path: &Path) -> PathBuf {
-    match (path.parent().map(std::fs::canonicalize), path.file_name()) {
-        (Some(Ok(parent)), Some(name)) => parent.join(name),
-        _ => path.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_options_of_a_milter_are_read_and_kept() {
-        for (spec, action, mended, compact) in [
-            (
-                "{ unix:s/m.sock command_timeout=60s default_action=accept }",
-                Some("accept"),
-                "{ unix:s/m.sock, command_timeout=60s, default_action=tempfail }",
-                "{unix:s/m.sock,command_timeout=60s,default_action=accept}",
-            ),
-            (
-                "{ unix:s/m.sock, { default_action = accept }, protocol=6 }",
-                Some("accept"),
-                "{ unix:s/m.sock, default_action=tempfail, protocol=6 }",
-                "{unix:s/m.sock,{default_action=accept},protocol=6}",
-            ),
-            (
-                "{ unix:s/m.sock }",
-                None,
-                "{ unix:s/m.sock }",
-                "{unix:s/m.sock}",
-            ),
-        ] {
-            let milter = milter(spec, Path::new("/q"), false);
-            assert_eq!(milter.default_action.as_deref(), action, "{spec}");
-            assert_eq!(milter.with("default_action", "tempfail"), mended);
-            assert_eq!(without_spaces(spec), compact);
-        }
-        assert_eq!(
-            without_spaces("{ x, { a =b } { c= d } }"),
-            "{x,{a=b},{c=d}}"
-        );
-        assert_eq!(without_spaces("inet:a:1, unix:b"), "inet:a:1,unix:b");
-    }
 
     const MASTER: &str = "\
 smtp       inet  n       -       -       -       -       smtpd
@@ -390,9 +316,9 @@ pickup     unix  n       -       n       60      1       pickup
         let mut services = services(master, &parameters);
         add_overrides(&mut services, overrides);
         Postfix {
-            config: None,
             parameters,
             services,
+            ..Postfix::default()
         }
     }
 
@@ -408,7 +334,7 @@ pickup     unix  n       -       n       60      1       pickup
             path: path.into(),
             meant: meant.map(PathBuf::from),
         };
-        assert_eq!(of(0)[0].place, unix("/a.sock", None));
+        assert_eq!(of(0)[0].place, unix("/a.sock", Some("/nowhere/q/a.sock")));
         assert_eq!(of(1)[0].place, unix("/nowhere/q/b.sock", None));
         assert_eq!(of(2), []);
         assert_eq!(postfix.receivers().count(), 3);
@@ -433,19 +359,6 @@ pickup     unix  n       -       n       60      1       pickup
     }
 
     #[test]
-    fn a_chroot_begins_at_the_queue_directory_whatever_the_path_looks_like() {
-        let at = |text, chroot| place_of(text, Path::new("/nowhere/q"), chroot);
-        let unix = |path: &str, meant: Option<&str>| Place::Unix {
-            path: path.into(),
-            meant: meant.map(PathBuf::from),
-        };
-        assert_eq!(at("unix:s/m", false), unix("/nowhere/q/s/m", None));
-        assert_eq!(at("unix:s/m", true), unix("/nowhere/q/s/m", None));
-        assert_eq!(at("unix:/s/m", false), unix("/s/m", None));
-        assert_eq!(at("unix:/s/m", true), unix("/nowhere/q/s/m", Some("/s/m")));
-    }
-
-    #[test]
     fn without_a_word_about_it_a_service_is_chrooted_only_at_level_0() {
         for (level, chroot) in [("0", true), ("1", false), ("3.6", false)] {
             let postfix = read(MASTER, "", &format!("compatibility_level = {level}\n"));
@@ -455,16 +368,20 @@ pickup     unix  n       -       n       60      1       pickup
     }
 
     #[test]
-    fn braces_are_one_word_with_options() {
-        let list = "unix:a.sock, { inet:localhost:11332, default_action=accept }\tinet:[::1]:8891";
-        let read = words(list);
-        assert_eq!(read.len(), 3, "{read:?}");
-        let second = milter(&read[1], Path::new("/q"), false);
-        assert_eq!(second.default_action.as_deref(), Some("accept"));
-        let ip = |text: &str| text.parse().ok();
-        assert_eq!(second.place, Place::Inet(ip("127.0.0.1"), 11332));
-        let third = milter(&read[2], Path::new("/q"), false);
-        assert_eq!(third.place, Place::Inet(ip("::1"), 8891));
-        assert_eq!(words("{ never ends, unix:x"), ["{ never ends, unix:x"]);
+    fn a_filter_leads_to_the_service_at_its_port() {
+        let postfix = read(MASTER, "", "myhostname = mx.test\n");
+        for (place, service) in [
+            ("smtp:[127.0.0.1]:587", Some("submission/inet")),
+            ("smtp:127.0.0.1:10026", Some("127.0.0.1:10026/inet")),
+            ("smtp:[localhost]:10026", Some("127.0.0.1:10026/inet")),
+            ("127.0.0.1:25", Some("smtp/inet")),
+            ("smtp:[192.0.2.1]:10026", None),
+            ("smtp-amavis:[127.0.0.1]:10024", None),
+            ("lmtp:unix:/run/filter", None),
+            ("", None),
+        ] {
+            let found = postfix.receiver_at(place).map(ToString::to_string);
+            assert_eq!(found.as_deref(), service, "{place}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::finding::{Finding, Severity};
-use super::postfix::Place;
+use super::place::Place;
 
 /// How long a listener may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,11 +59,11 @@ fn connect(place: &Place) -> Option<io::Result<Box<dyn Stream>>> {
     };
     match place {
         Place::Unix { path, .. } => Some(UnixStream::connect(path).and_then(unix)),
-        Place::Inet(Some(ip), port) => {
-            let address = SocketAddr::new(*ip, *port);
+        Place::Inet(hosts, port) => {
+            let address = SocketAddr::new(*hosts.first()?, *port);
             Some(TcpStream::connect_timeout(&address, PATIENCE).and_then(tcp))
         }
-        Place::Inet(None, _) | Place::Unknown => None,
+        Place::Unknown => None,
     }
 }
 

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::attach::{Door, same, seconds};
+use super::door::Door;
 use super::finding::{Finding, Report, Severity};
-use super::postfix::{Place, inet, real};
+use super::place::{Hosts, Place, real};
+use super::terms::seconds;
 
 /// sendmail.cf has some 2,000 lines; more than this is another file.
 const LONGEST: u64 = 8 << 20;
@@ -130,7 +131,9 @@ fn place(socket: &str) -> Place {
             path: real(Path::new(rest)),
             meant: None,
         },
-        "inet" | "inet6" => inet(rest).unwrap_or(Place::Unknown),
+        "inet" | "inet6" => {
+            (Hosts::gather(std::iter::once(socket)).inet(rest)).unwrap_or(Place::Unknown)
+        }
         // A path alone is a UNIX socket (mi_connect of Sendmail's milter.c).
         _ if rest.starts_with('/') => Place::Unix {
             path: real(Path::new(rest)),
@@ -189,7 +192,7 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
     let mut report = Report::default();
     let ours = |filter: &&Filter| {
         let there = place(&filter.socket);
-        doors.iter().any(|door| same(&door.place, &there))
+        doors.iter().any(|door| door.place.is_at(&there))
     };
     let own: Vec<&Filter> = sendmail.filters.iter().filter(ours).collect();
     let is_own = |name: &String| own.iter().any(|filter| filter.name == *name);
@@ -495,9 +498,9 @@ Xstraymail, S=unix:/nowhere/m.sock, F=T, T=C:30s;S:30s;R:30s;E:5m
 
     #[test]
     fn a_port_is_read_in_sendmails_spelling() {
-        let ip = "127.0.0.1".parse().ok();
-        assert_eq!(place("inet:8891@127.0.0.1"), Place::Inet(ip, 8891));
-        assert_eq!(place("inet:8891@localhost"), Place::Inet(ip, 8891));
+        let inet = |text| Hosts::default().inet(text).unwrap();
+        assert_eq!(place("inet:8891@127.0.0.1"), inet("127.0.0.1:8891"));
+        assert_eq!(place("inet:8891@localhost"), inet("localhost:8891"));
         assert_eq!(place("nonsense"), Place::Unknown);
     }
 }

@@ -1,5 +1,6 @@
 //! `straymail setup`: the lines that put straymail in front of an MTA, for this configuration.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -7,9 +8,11 @@ use clap::Subcommand;
 use crate::cli::{EXIT_FINE, Failure, load_config};
 use crate::policy::Role;
 
-use super::attach::{Door, ours_in, spec};
+use super::door::{self, Door};
 use super::finding::Report;
-use super::postfix::{Place, Postfix, Service};
+use super::place::Place;
+use super::plan::{self, Attachment};
+use super::postfix::{Postfix, Service};
 
 /// Prints the lines that put straymail in front of the MTA, for this configuration
 #[derive(Debug, clap::Args)]
@@ -47,94 +50,99 @@ impl Setup {
             }
             Mta::Sendmail => for_sendmail(&doors),
         };
-        for line in lines {
-            println!("{line}");
+        match print(&lines) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::Other(error.into()))
+            }
+            _ => Ok(EXIT_FINE),
         }
-        Ok(EXIT_FINE)
     }
+}
+
+fn print(lines: &[String]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    out.flush()
 }
 
 /// Returns the lines for a root shell.
 fn for_postfix(postfix: &Postfix, doors: &[Door]) -> Vec<String> {
     let mut lines = Vec::new();
-    let by_smtp = doors.iter().find(|door| door.role != Role::Local);
-    if let Some(door) = by_smtp {
-        // A service whose list was emptied on purpose keeps it: mail there was judged before.
-        let own = |service: &&Service| {
-            let list = service.overrides.get("smtpd_milters");
-            service.is_submission() && list.is_some()
-        };
-        let services = std::iter::once(None).chain(postfix.receivers().filter(own).map(Some));
-        for service in services {
-            let chroot = match service {
-                Some(service) => service.chroot,
-                None => postfix.receivers().any(|service| service.chroot),
-            };
-            let spec = placed(postfix, door, chroot, &mut lines);
-            let list = last(postfix, service, "smtpd_milters", doors, &spec);
-            lines.push(postfix.set(service, "smtpd_milters", &list));
-        }
+    let by_smtp = plan::by_smtp(postfix, doors);
+    for attachment in &by_smtp {
+        attach(attachment, doors, &mut lines);
+    }
+    if !by_smtp.is_empty() {
         lines.push(postfix.set(None, "milter_default_action", "tempfail"));
     }
-    if let Some(door) = doors.iter().find(|door| door.role == Role::Local) {
+    if door::of(doors, Role::Relay).is_none() && postfix.receivers().any(is_open) {
+        lines.push("# A listener of role submission judges all mail that comes in by it. For a port that takes".to_owned());
+        lines.push(
+            "# mail from the outside too, port 25 above all, add one of role relay to milter.yaml."
+                .to_owned(),
+        );
+    }
+    if let Some(attachment) = plan::by_sendmail(postfix, doors) {
         lines.push("# mail of sendmail(1)".to_owned());
-        let cleanup = postfix.service("cleanup", "unix");
-        let chroot = cleanup.is_some_and(|service| service.chroot);
-        let spec = placed(postfix, door, chroot, &mut lines);
-        let list = last(postfix, cleanup, "non_smtpd_milters", doors, &spec);
-        lines.push(postfix.set(cleanup, "non_smtpd_milters", &list));
+        attach(&attachment, doors, &mut lines);
     }
     lines.push(postfix.reload());
     lines
 }
 
-/// Returns the list of milters with ours behind all others.
-pub(super) fn last(
-    postfix: &Postfix,
-    service: Option<&Service>,
-    list: &str,
-    doors: &[Door],
-    spec: &str,
-) -> String {
-    let milters = postfix.milters(service, list);
-    let mut specs: Vec<&str> = (milters.iter())
-        .filter(|milter| !ours_in(milter, doors) && milter.spec != spec)
-        .map(|milter| &*milter.spec)
-        .collect();
-    specs.push(spec);
-    specs.join(", ")
+/// Returns whether mail from the outside comes in there.
+fn is_open(service: &Service) -> bool {
+    !service.is_submission() && !service.is_loopback()
+}
+
+/// Adds the line that makes a list ask straymail, and what is to be known of it.
+fn attach(attachment: &Attachment<'_>, doors: &[Door], lines: &mut Vec<String>) {
+    let spec = placed(attachment, lines);
+    let list = &attachment.list;
+    let whose = match list.service {
+        Some(service) => format!("{} of {service}", list.name),
+        None => list.name.to_owned(),
+    };
+    let left_out = attachment.left_out(doors);
+    for silent in &left_out {
+        lines.push(format!(
+            "# Nobody answers at {silent} of {whose}: left out as a former address of straymail. If it is another milter, start it and write it in front again."
+        ));
+    }
+    for at in list.silent(doors) {
+        let Some(milter) = list
+            .milters
+            .get(at)
+            .filter(|milter| !left_out.contains(&&*milter.spec))
+        else {
+            continue;
+        };
+        lines.push(format!(
+            "# Nobody answers at {} of {whose}: start it, or leave it out of the next line.",
+            milter.spec
+        ));
+    }
+    lines.push(attachment.set(doors, &spec));
 }
 
 /// Returns how Postfix names the door; says what has to be changed first when a chroot keeps it
 /// from there.
-fn placed(postfix: &Postfix, door: &Door, chroot: bool, lines: &mut Vec<String>) -> String {
-    let queue = postfix.queue_directory();
-    let Some(spec) = spec(door, queue) else {
+fn placed(attachment: &Attachment<'_>, lines: &mut Vec<String>) -> String {
+    let postfix = attachment.list.postfix;
+    let Some(spec) = attachment.spec() else {
         lines.push("# systemd does not say where the socket is; put its path in here".to_owned());
         return "unix:straymail/milter.sock".to_owned();
     };
-    if !chroot || !spec.starts_with("unix:/") {
+    if !attachment.is_out_of_reach() {
         return spec;
     }
-    let name = file_name(door);
+    let name = attachment.door.file_name();
     lines.push(format!(
         "# It runs in a chroot: first let straymail listen below it, in milter.yaml at this listener:\n#   socket: unix:{}/straymail/{name}\n#   group: {}",
-        queue.display(),
+        postfix.queue_directory().display(),
         postfix.parameter("mail_owner"),
     ));
     format!("unix:straymail/{name}")
-}
-
-/// Returns the name of the door's socket within its directory.
-pub(super) fn file_name(door: &Door) -> String {
-    match &door.place {
-        Place::Unix { path, .. } => path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        _ => String::new(),
-    }
 }
 
 /// Returns the lines for sendmail.mc; the last filter defined is the last asked.
@@ -142,8 +150,11 @@ pub(super) fn for_sendmail(doors: &[Door]) -> Vec<String> {
     let by_smtp = doors.iter().find(|door| door.role != Role::Local);
     let socket = match by_smtp.or(doors.first()).map(|door| &door.place) {
         Some(Place::Unix { path, .. }) => format!("unix:{}", path.display()),
-        Some(Place::Inet(Some(ip), port)) if ip.is_ipv6() => format!("inet6:{port}@{ip}"),
-        Some(Place::Inet(Some(ip), port)) => format!("inet:{port}@{ip}"),
+        Some(Place::Inet(hosts, port)) => match hosts.first() {
+            Some(ip) if ip.is_ipv6() => format!("inet6:{port}@{ip}"),
+            Some(ip) => format!("inet:{port}@{ip}"),
+            None => String::new(),
+        },
         _ => "unix:/run/straymail/milter.sock".to_owned(),
     };
     vec![
@@ -185,7 +196,6 @@ mod tests {
             ("mail_owner", "postfix"),
         ];
         Postfix {
-            config: None,
             parameters: parameters
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
@@ -195,6 +205,7 @@ mod tests {
                 service("127.0.0.1:10026", "smtpd", Some("")),
                 service("cleanup", "cleanup", None),
             ],
+            ..Postfix::default()
         }
     }
 
@@ -239,7 +250,7 @@ mod tests {
     #[test]
     fn sendmail_reads_its_own_spelling_of_a_port() {
         let inet = Door {
-            place: Place::Inet("127.0.0.1".parse().ok(), 8891),
+            place: Place::Inet(vec!["127.0.0.1".parse().unwrap()], 8891),
             role: Role::Relay,
         };
         let line = for_sendmail(&[inet]).pop();

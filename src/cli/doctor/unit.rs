@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ask::ask;
 use super::finding::{Finding, Report, Severity};
-use super::postfix::{Place, inet, real};
+use super::place::{Hosts, Place, real};
 
 /// A service as `systemctl show` tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn socket(nth: usize) -> Option<Place> {
             path: real(Path::new(place)),
             meant: None,
         }),
-        false => inet(place),
+        false => Hosts::default().inet(place),
     }
 }
 

@@ -1,0 +1,141 @@
+//! A list of milters, as one service of Postfix reads it, and which of them is straymail.
+
+use super::door::Door;
+use super::milter::Milter;
+use super::place::Place;
+use super::postfix::{Postfix, Service};
+
+/// The list of milters of one service, or of main.cf.
+#[derive(Clone, Debug)]
+pub(super) struct Milters<'a> {
+    pub(super) postfix: &'a Postfix,
+    /// `None` for main.cf.
+    pub(super) service: Option<&'a Service>,
+    /// `smtpd_milters` or `non_smtpd_milters`.
+    pub(super) name: &'static str,
+    pub(super) milters: Vec<Milter>,
+}
+
+/// The milter of a list that is one of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Ours<'a> {
+    pub(super) door: &'a Door,
+    /// Its place in the list, from 0.
+    pub(super) at: usize,
+    pub(super) milter: Milter,
+    /// The service would find it on the other side of the chroot, and so does not.
+    pub(super) is_out_of_reach: bool,
+}
+
+/// Returns the lists of all services that take mail, that of sendmail(1) last.
+pub(super) fn all(postfix: &Postfix) -> Vec<Milters<'_>> {
+    (postfix.receivers())
+        .map(|service| Milters::of(postfix, Some(service), "smtpd_milters"))
+        .chain([Milters::of(postfix, postfix.cleanup(), "non_smtpd_milters")])
+        .collect()
+}
+
+impl<'a> Milters<'a> {
+    pub(super) fn of(
+        postfix: &'a Postfix,
+        service: Option<&'a Service>,
+        name: &'static str,
+    ) -> Milters<'a> {
+        Milters {
+            postfix,
+            service,
+            name,
+            milters: postfix.milters(service, name),
+        }
+    }
+
+    /// Returns the service with a colon, for the beginning of a sentence.
+    pub(super) fn whose(&self) -> String {
+        (self.service).map_or_else(String::new, |service| format!("{service}: "))
+    }
+
+    /// Returns the milter that is one of ours.
+    pub(super) fn ours<'d>(&self, doors: &'d [Door]) -> Option<Ours<'d>> {
+        (self.milters.iter().enumerate()).find_map(|(at, milter)| ours(at, milter, doors))
+    }
+
+    /// Returns the places in the list at which nobody answers, and that are not ours.
+    pub(super) fn silent(&self, doors: &[Door]) -> Vec<usize> {
+        let silent = |(_, milter): &(usize, &Milter)| {
+            ours(0, milter, doors).is_none() && self.postfix.silent.contains(&milter.place)
+        };
+        let milters = self.milters.iter().enumerate();
+        milters.filter(silent).map(|(at, _)| at).collect()
+    }
+
+    /// Returns those at which nobody answers and that straymail has most likely listened at
+    /// before: its name is in the path, or it stands where straymail does, at the end of a list
+    /// that does not ask straymail elsewhere.
+    pub(super) fn former(&self, doors: &[Door]) -> Vec<usize> {
+        let is_asked = self.ours(doors).is_some();
+        let mut former = self.silent(doors);
+        former.retain(|&at| {
+            let last = at + 1 == self.milters.len() && !is_asked;
+            let named = (self.milters.get(at)).is_some_and(|m| m.spec.contains("straymail"));
+            last || named
+        });
+        former
+    }
+
+    /// Returns the list with `spec` behind all others, and without what straymail was before.
+    pub(super) fn behind(&self, doors: &[Door], spec: &str) -> String {
+        let former = self.former(doors);
+        let mut specs: Vec<&str> = (self.milters.iter().enumerate())
+            .filter(|(at, milter)| {
+                let ours = ours(0, milter, doors).is_some();
+                !ours && milter.spec != spec && !former.contains(at)
+            })
+            .map(|(_, milter)| &*milter.spec)
+            .collect();
+        specs.push(spec);
+        specs.join(", ")
+    }
+
+    /// Returns the list with another text at a place.
+    pub(super) fn with(&self, at: usize, spec: &str) -> String {
+        let specs = self.milters.iter().enumerate();
+        let specs = specs.map(|(own, milter)| if own == at { spec } else { &milter.spec });
+        specs.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns the list without what stands at a place.
+    pub(super) fn without(&self, at: usize) -> String {
+        let specs = self.milters.iter().enumerate();
+        let specs = specs.filter(|(own, _)| *own != at);
+        specs.map(|(_, m)| &*m.spec).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns the shell line that makes the list this one.
+    pub(super) fn set(&self, list: &str) -> String {
+        self.postfix.set(self.service, self.name, list)
+    }
+}
+
+fn ours<'d>(at: usize, milter: &Milter, doors: &'d [Door]) -> Option<Ours<'d>> {
+    let there = |place: &Place| doors.iter().find(|door| door.place.is_at(place));
+    let found = |door, is_out_of_reach| Ours {
+        door,
+        at,
+        milter: milter.clone(),
+        is_out_of_reach,
+    };
+    if let Some(door) = there(&milter.place) {
+        return Some(found(door, false));
+    }
+    let Place::Unix {
+        meant: Some(meant), ..
+    } = &milter.place
+    else {
+        return None;
+    };
+    let door = there(&Place::Unix {
+        path: meant.clone(),
+        meant: None,
+    })?;
+    Some(found(door, true))
+}
