@@ -5,6 +5,8 @@
 mod attach;
 #[path = "doctor/local.rs"]
 mod local;
+#[path = "doctor/release.rs"]
+mod release;
 #[path = "doctor/sendmail.rs"]
 mod sendmail;
 #[path = "doctor/state.rs"]

@@ -22,6 +22,7 @@ mod reach;
 mod relay;
 mod running;
 mod sendmail;
+mod sendmail_cf;
 mod setup;
 mod state;
 mod terms;
@@ -36,15 +37,18 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::metrics::Figures;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::score::Scorer;
+use crate::smtp::SmtpError;
 use crate::trusted::Cover;
 
+use ask::AskError;
 use door::Door;
 use finding::{Finding, Report, Severity, quoted_path};
 use lists::Read;
 use place::{Place, real};
 use postfix::Postfix;
+use probe::Answer;
 use reach::{Account, Way};
-use sendmail::Sendmail;
+use sendmail_cf::Sendmail;
 use state::State;
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
@@ -109,7 +113,8 @@ impl Doctor {
             n => format!("{n} {}s", severity.name()),
         };
         match report.findings.len() {
-            0 => writeln!(out, "everything is as it should be"),
+            0 if report.skipped.is_empty() => writeln!(out, "everything is as it should be"),
+            0 => writeln!(out, "nothing to mend in what was looked at"),
             _ => writeln!(
                 out,
                 "{}, {}, {}",
@@ -131,11 +136,15 @@ fn examine(path: &Path, asked: &Doctor, now: Timestamp) -> Report {
     let doors = doors(&config.listeners, &mut report);
     let settings = &config.quarantine;
     let notices = config.notice.from.is_some();
-    let state = State::gather(&settings.dir, settings.min_free_bytes, notices, now);
-    if let Some(account) = &state.account {
-        report.findings.extend(state::readable(account, path));
+    if is_closed(&settings.dir) {
+        report.skip("the store: only root may look, run it as root");
+    } else {
+        let state = State::gather(&settings.dir, settings.min_free_bytes, notices, now);
+        if let Some(account) = &state.account {
+            report.findings.extend(state::readable(account, path));
+        }
+        report.extend(state::check(&state));
     }
-    report.extend(state::check(&state));
     let files = trust(&config, now, &mut report);
     if let Ok(Some(figures)) = Figures::read(&settings.dir) {
         let own = Read::gather(path.to_owned());
@@ -147,28 +156,63 @@ fn examine(path: &Path, asked: &Doctor, now: Timestamp) -> Report {
         None => report.skip("systemd does not run this machine"),
     }
     let recipient = recipient(&config);
+    let mut is_silent = false;
     for (listener, door) in config.listeners.iter().zip(&doors) {
-        let answer = probe::ask(&door.place, &recipient);
-        let finding =
-            answer.and_then(|answer| probe::check(&listener.address.to_string(), &answer));
-        report.findings.extend(finding);
+        let Some(answer) = probe::ask(&door.place, &recipient) else {
+            continue;
+        };
+        let name = listener.address.to_string();
+        if answer.is_forbidden() && !is_root() {
+            report.skip(format!(
+                "whether {name} answers: only root may connect, run it as root"
+            ));
+            continue;
+        }
+        is_silent |= matches!(answer, Answer::Silent(_));
+        report.findings.extend(probe::check(&name, &answer));
     }
     let (postfix, sendmail) = mta(asked, &mut report);
-    let sender = sender(&config);
-    let target = &settings.release_target;
-    if let Err(error) = relay::ask(target, &settings.helo, &sender, &recipient) {
-        report.find(relay::check(target, &error, postfix.as_ref()));
-    }
     if let Some(sendmail) = sendmail {
-        let lines = setup::for_sendmail(&doors);
-        let line = lines.last().map_or("", String::as_str);
-        report.extend(sendmail::check(&sendmail, &doors, line));
+        report.extend(sendmail::check(&sendmail, &doors));
     }
     if let Some(postfix) = postfix {
         attached(&config, &postfix, &doors, &mut report);
+        released(&config, Some(&postfix), &recipient, is_silent, &mut report);
         aliases(config, &postfix, &mut report);
+    } else {
+        released(&config, None, &recipient, is_silent, &mut report);
     }
     report
+}
+
+/// Asks the MTA whether it would take released mail. While straymail is away it puts off all mail,
+/// and what it says of this tells nothing.
+fn released(
+    config: &Config,
+    postfix: Option<&Postfix>,
+    recipient: &str,
+    is_silent: bool,
+    report: &mut Report,
+) {
+    let settings = &config.quarantine;
+    let target = &settings.release_target;
+    match relay::ask(target, &settings.helo, &sender(config), recipient) {
+        Ok(()) => {}
+        Err(SmtpError::Refused { .. }) if is_silent => report.skip(format!(
+            "whether {target} takes released mail: straymail does not answer, mend that first"
+        )),
+        Err(error) => report.find(relay::check(target, &error, postfix)),
+    }
+}
+
+/// Returns whether it is we who may not open a file or directory, and not root.
+fn is_closed(path: &Path) -> bool {
+    let error = std::fs::File::open(path).err();
+    !is_root() && error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// Finds the mail server: the one that was named, else Postfix, else Sendmail.
@@ -179,28 +223,26 @@ fn mta(asked: &Doctor, report: &mut Report) -> (Option<Postfix>, Option<Sendmail
         match Postfix::gather(asked.postfix_config.as_deref()) {
             Ok(found) => postfix = Some(found),
             Err(_) if asked.postfix_config.is_none() && usual.exists() => {}
-            Err(error) => unread("Postfix", asked.postfix_config.is_some(), &error, report),
+            Err(error @ AskError::NotInstalled { .. }) if asked.postfix_config.is_none() => {
+                report.skip(format!("Postfix: {error}"));
+            }
+            Err(error) => unread("Postfix", &error.to_string(), report),
         }
     }
     let named = asked.sendmail_cf.as_deref();
     let instead =
         (postfix.is_none() && asked.postfix_config.is_none() && usual.exists()).then_some(usual);
     if let Some(file) = named.or(instead) {
-        match sendmail::gather(file) {
+        match sendmail_cf::gather(file) {
             Ok(found) => sendmail = Some(found),
-            Err(error) => unread("Sendmail", true, &error, report),
+            Err(error) => unread("Sendmail", &error, report),
         }
     }
     (postfix, sendmail)
 }
 
-/// Notes that a mail server could not be looked at: because it is not there, or because of what is
-/// wrong with it.
-fn unread(server: &str, was_named: bool, error: &str, report: &mut Report) {
-    if !was_named && error.ends_with(ask::NOT_INSTALLED) {
-        report.skip(format!("{server}: {error}"));
-        return;
-    }
+/// Says that the settings of a mail server are there and cannot be looked at.
+fn unread(server: &str, error: &str, report: &mut Report) {
     report.find(Finding::new(
         "mail-server",
         Severity::Error,
@@ -211,6 +253,13 @@ fn unread(server: &str, was_named: bool, error: &str, report: &mut Report) {
 
 /// Reads the configuration; what is wrong with it goes to the report.
 fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
+    if is_closed(path) {
+        report.skip(format!(
+            "{}: only root may read it, run it as root",
+            path.display()
+        ));
+        return None;
+    }
     let why = "The service does not start with it, and a reload keeps the old rules.";
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -267,7 +316,7 @@ fn attached(config: &Config, postfix: &Postfix, doors: &[Door], report: &mut Rep
         Ok(account) => account,
         Err(error) => return report.skip(format!("who may reach the socket: {error}")),
     };
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         report.skip("access(2) as the MTA's user: only root can ask, so only permission bits were looked at");
     }
     for socket in attach::used(postfix, doors) {

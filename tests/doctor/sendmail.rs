@@ -93,16 +93,166 @@ fn sendmail_is_looked_at_line_by_line() -> Result<()> {
         .replace("relay.sock", "r.sock");
     let expected = "no X line of sendmail.cf leads to straymail";
     assert_eq!(examine(&without)?[0].2, expected);
-    // What setup prints is a line that m4 and the doctor take.
-    let printed = command(&settings, &["setup", "sendmail"])?;
-    ensure!(printed.code == 0, "{}", printed.text);
-    assert!(
-        printed.text.contains(&format!(
-            "INPUT_MAIL_FILTER(`straymail', `S=unix:{}/milter.sock, F=T, T=C:30s;S:30s;R:30s;E:5m')dnl",
-            sendmail.directory().display()
-        )),
-        "{}",
-        printed.text
-    );
     daemon.stop()
+}
+
+/// Lines of sendmail.mc, and what the doctor finds once m4 has made them sendmail.cf.
+struct Lines {
+    settings: Settings,
+    lines: Vec<String>,
+}
+
+impl Lines {
+    fn findings(&self) -> Result<Vec<Finding>> {
+        let mc = self.settings.directory.join("sendmail.mc");
+        let head = "OSTYPE(`linux')dnl\ndefine(`confDONT_BLAME_SENDMAIL', `TrustStickyBit')dnl\nFEATURE(`no_default_msa')dnl\n";
+        fs::write(
+            &mc,
+            format!(
+                "{head}{}\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n",
+                self.lines.join("\n")
+            ),
+        )?;
+        let cf = mc.with_extension("cf");
+        fs::write(&cf, support::sendmail::made_of(&mc)?)?;
+        let mut found = findings(&self.settings, &["--sendmail-cf", &cf.to_string_lossy()])?;
+        found.retain(|finding| finding.check.starts_with("sendmail-"));
+        Ok(found)
+    }
+
+    /// Expects these findings, does what they say, and expects them gone.
+    fn mended(&mut self, expected: &[(&str, &str)]) -> Result<()> {
+        let found = self.findings()?;
+        let shown: Vec<(&str, &str)> = found.iter().map(|f| (&*f.found, &*f.edit[0])).collect();
+        assert_eq!(shown, expected);
+        for finding in &found {
+            let edit = &finding.edit[0];
+            if let Some((_, line)) = edit.split_once("below every INPUT_MAIL_FILTER: ") {
+                self.lines.push(line.to_owned());
+            } else if let Some((_, line)) = edit.split_once("instead of the line there is: ") {
+                let name = line
+                    .split('\'')
+                    .next()
+                    .unwrap_or_default()
+                    .rsplit('`')
+                    .next();
+                let name = format!("(`{}'", name.unwrap_or_default());
+                let own = self.lines.iter_mut().find(|own| own.contains(&name));
+                line.clone_into(own.context("no such filter")?);
+            } else if let Some((daemon, list)) = edit.split_once(": InputMailFilters=") {
+                let name = daemon.rsplit(' ').next().unwrap_or_default();
+                let own = self
+                    .lines
+                    .iter_mut()
+                    .find(|own| own.contains(&format!("Name={name},")));
+                let own = own.context("no such daemon")?;
+                let (before, _) = own.split_once("InputMailFilters=").context("no list")?;
+                *own = format!("{before}InputMailFilters={list}')dnl");
+            } else {
+                anyhow::bail!("what to do? {edit}");
+            }
+        }
+        let left = self.findings()?;
+        ensure!(left.is_empty(), "{left:#?}\n{:#?}", self.lines);
+        Ok(())
+    }
+}
+
+/// The remedies are carried out in sendmail.mc, and m4 makes of it what the doctor takes.
+#[test]
+fn what_is_said_of_sendmail_mc_mends_it() -> Result<()> {
+    if let Some(why) = support::sendmail::why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(&directory, Permissions::from_mode(0o755))?;
+    let own = directory.path().join("own");
+    fs::create_dir(&own)?;
+    let socket = |name: &str| format!("unix:{}/{name}", own.display());
+    let settings = Settings::in_directory(&own).with(json!({"listeners": [
+        {"socket": socket("relay.sock"), "role": "relay"},
+        {"socket": socket("milter.sock"), "role": "submission"},
+    ]}));
+    settings.write()?;
+    let printed = command(&settings, &["setup", "sendmail"])?;
+    let lines: Vec<String> = printed.text.lines().map(str::to_owned).collect();
+    let terms = "F=T, T=C:30s;S:30s;R:30s;E:5m')dnl";
+    let filter = format!(
+        "INPUT_MAIL_FILTER(`straymail', `S={}, {terms}",
+        socket("relay.sock")
+    );
+    let of_senders = format!(
+        "MAIL_FILTER(`straymail-submission', `S={}, {terms}",
+        socket("milter.sock")
+    );
+    ensure!(
+        lines.contains(&filter) && lines.contains(&of_senders),
+        "{lines:#?}"
+    );
+    let dkim = "INPUT_MAIL_FILTER(`opendkim', `S=inet:8891@127.0.0.1, F=T')dnl".to_owned();
+    let msa = |list: &str| {
+        format!("DAEMON_OPTIONS(`Name=MSA, Port=587, M=Ea, InputMailFilters={list}')dnl")
+    };
+    let mta =
+        |list: &str| format!("DAEMON_OPTIONS(`Name=MTA, Port=25, InputMailFilters={list}')dnl");
+    let with = |more: &[String]| Lines {
+        settings: settings.clone(),
+        lines: [more, &lines].concat(),
+    };
+    // As setup prints it.
+    let set_up = with(&[dkim.clone(), msa("opendkim;straymail-submission")]);
+    assert_eq!(set_up.findings()?, []);
+    let of_msa =
+        "in sendmail.mc, in DAEMON_OPTIONS of MSA: InputMailFilters=opendkim;straymail-submission";
+    let unasked = "straymail is defined and not among InputMailFilters";
+    with(&[msa("opendkim")]).mended(&[(unasked, of_msa)])?;
+    let unasked = "MSA: straymail is not among its InputMailFilters";
+    with(&[mta("straymail"), msa("opendkim")]).mended(&[(unasked, of_msa)])?;
+    with(&[msa("straymail;opendkim")]).mended(&[(
+        "MSA: straymail is not the last of InputMailFilters",
+        "in sendmail.mc, in DAEMON_OPTIONS of MSA: InputMailFilters=opendkim;straymail",
+    )])?;
+    with(&[mta("opendkim;straymail-submission")]).mended(&[(
+        "MTA asks straymail-submission, the listener of role submission",
+        "in sendmail.mc, in DAEMON_OPTIONS of MTA: InputMailFilters=opendkim;straymail",
+    )])?;
+    let list = "in sendmail.mc, below every INPUT_MAIL_FILTER: define(`confINPUT_MAIL_FILTERS', `opendkim, straymail')dnl";
+    let all = "DAEMON_OPTIONS(`Name=MTA, Port=25')dnl".to_owned();
+    let defined = "define(`confINPUT_MAIL_FILTERS', `straymail, opendkim')dnl".to_owned();
+    for more in [[all.clone(), defined.clone()], [defined, all.clone()]] {
+        let mut lines = with(&more);
+        lines.lines.push(dkim.clone());
+        lines.mended(&[("MTA: straymail is not the last of InputMailFilters", list)])?;
+    }
+    // A filter that is defined below the list.
+    let mut below = with(&[all]);
+    below.lines.push(dkim);
+    below
+        .lines
+        .push("define(`confINPUT_MAIL_FILTERS', `straymail, opendkim')dnl".to_owned());
+    below.mended(&[("MTA: straymail is not the last of InputMailFilters", list)])?;
+    // Each filter keeps its own socket and its own kind of line.
+    let mut lines = with(&[mta("straymail"), msa("straymail-submission")]);
+    let weak = |line: &String| line.replace("F=T, ", "");
+    lines.lines = lines.lines.iter().map(weak).collect();
+    let instead = |line: &str| format!("in sendmail.mc, instead of the line there is: {line}");
+    lines.mended(&[
+        (
+            "straymail-submission has F= and not F=T",
+            &instead(&of_senders),
+        ),
+        ("straymail has F= and not F=T", &instead(&filter)),
+    ])?;
+    // What Sendmail calls unsafe.
+    fs::set_permissions(&own, Permissions::from_mode(0o775))?;
+    let found = set_up.findings()?;
+    let unsafe_way = format!(
+        "{} on the way to the socket is writable by others than its owner (mode 0775)",
+        own.display()
+    );
+    assert_eq!(found[0].found, unsafe_way);
+    run_shell(&found[0].run[0], "/usr/bin:/bin")?;
+    assert_eq!(set_up.findings()?, []);
+    Ok(())
 }

@@ -113,6 +113,15 @@ pub(crate) fn why_not() -> Option<String> {
     None
 }
 
+/// What m4 makes of a file like sendmail.mc.
+pub(crate) fn made_of(mc: &Path) -> Result<String> {
+    let cf = root().join("usr/share/sendmail/cf");
+    run(Command::new("m4")
+        .arg(format!("-D_CF_DIR_={}/", cf.display()))
+        .arg(cf.join("m4/cf.m4"))
+        .arg(mc))
+}
+
 /// A command that believes to be on [`HOST`].
 fn in_own_host(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("unshare");
@@ -242,11 +251,7 @@ impl Sendmail {
         let logins = UnixListener::bind(&saslauthd)?;
         thread::spawn(move || let_everybody_in(&logins));
         for name in ["sendmail", "submit"] {
-            let cf = root().join("usr/share/sendmail/cf");
-            let text = run(Command::new("m4")
-                .arg(format!("-D_CF_DIR_={}/", cf.display()))
-                .arg(cf.join("m4/cf.m4"))
-                .arg(directory.join(format!("{name}.mc"))))?;
+            let text = made_of(&directory.join(format!("{name}.mc")))?;
             file(&format!("{name}.cf"), &text)?;
         }
         let config = directory.join("sendmail.cf");

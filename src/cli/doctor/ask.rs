@@ -9,11 +9,26 @@ const PATIENCE: &str = "20";
 /// Most bytes of an answer that are looked at.
 const LONGEST: usize = 16 << 20;
 
-/// How the error of a program ends that is not there.
-pub(super) const NOT_INSTALLED: &str = "is not installed";
+/// Why a program did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    /// It is not there.
+    #[error("{program} is not installed")]
+    NotInstalled { program: String },
+    /// It took too long.
+    #[error("{program} gave no answer in {PATIENCE} s")]
+    NoAnswer { program: String },
+    /// It said why not.
+    #[error("{program}: {said}")]
+    Failed { program: String, said: String },
+}
 
 /// Returns what a program prints, or why it did not.
-pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
+pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, AskError> {
+    let failed = |program: &str, said: &str| AskError::Failed {
+        program: program.to_owned(),
+        said: said.to_owned(),
+    };
     let output = Command::new("timeout")
         .arg(PATIENCE)
         .arg(program)
@@ -23,15 +38,16 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("cannot run timeout(1): {error}"))?;
+        .map_err(|error| failed("timeout", &error.to_string()))?;
+    let program = program.to_owned();
     let text = |bytes: &[u8]| {
         let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
         String::from_utf8_lossy(bytes).into_owned()
     };
     match output.status.code() {
         Some(0) => Ok(text(&output.stdout)),
-        Some(124) => Err(format!("{program} gave no answer in {PATIENCE} s")),
-        Some(126 | 127) => Err(format!("{program} {NOT_INSTALLED}")),
+        Some(124) => Err(AskError::NoAnswer { program }),
+        Some(126 | 127) => Err(AskError::NotInstalled { program }),
         _ => {
             let said = text(&output.stderr);
             // Warnings come before what it died of.
@@ -40,11 +56,8 @@ pub(super) fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
                 .or_else(|| lines.next())
                 .unwrap_or("it failed without a word");
             // Most say who they are themselves.
-            let said = said.strip_prefix(program).unwrap_or(said);
-            Err(format!(
-                "{program}: {}",
-                said.trim_start_matches([':', ' '])
-            ))
+            let said = said.strip_prefix(&program).unwrap_or(said);
+            Err(failed(&program, said.trim_start_matches([':', ' '])))
         }
     }
 }

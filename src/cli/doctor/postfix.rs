@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::ask::ask;
+use super::ask::{AskError, ask};
 use super::finding::{quoted, quoted_path};
 use super::milter::{Milter, without_spaces, words};
 use super::milters;
-use super::place::{Hosts, Place};
+use super::place::{Hosts, Place, is_loopback};
 
 /// Postfix's settings, with `$names` replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +47,8 @@ impl Postfix {
     /// Asks postconf. `config` is the directory of main.cf, by default the usual one.
     ///
     /// # Errors
-    /// Why Postfix cannot be asked, in a sentence.
-    pub(super) fn gather(config: Option<&Path>) -> Result<Postfix, String> {
+    /// Postfix cannot be asked.
+    pub(super) fn gather(config: Option<&Path>) -> Result<Postfix, AskError> {
         let dir = config.map(|dir| dir.to_string_lossy().into_owned());
         let place: Vec<&str> = dir.iter().flat_map(|dir| ["-c", dir.as_str()]).collect();
         let postconf = |options: &[&str]| ask("postconf", &[&place[..], options].concat());
@@ -238,10 +237,6 @@ impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.name, self.kind)
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Returns the number of a port that has a name in master.cf.

@@ -30,6 +30,13 @@ pub(super) enum Answer {
     Silent(io::Error),
 }
 
+impl Answer {
+    /// Returns whether it is we who may not connect.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Answer::Silent(error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 

@@ -56,7 +56,7 @@ impl Account {
     /// There is none of this name.
     pub(super) fn gather(name: &str) -> Result<Account, String> {
         let numbers = |option: &str| -> Result<Vec<u32>, String> {
-            let text = ask("id", &[option, "--", name])?;
+            let text = ask("id", &[option, "--", name]).map_err(|error| error.to_string())?;
             Ok(text
                 .split_whitespace()
                 .filter_map(|n| n.parse().ok())
@@ -150,6 +150,40 @@ fn passable(account: &Account, socket: &Path) -> Option<bool> {
     // Without a yes to something that is surely so, a no means nothing.
     test("-d", "/").ok()?;
     Some(test("-w", &socket.to_string_lossy()).is_ok())
+}
+
+/// What Sendmail is told not to call unsafe (`DontBlameSendmail`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// `GroupWritableDirPathSafe`
+    pub(super) group: bool,
+    /// `TrustStickyBit`
+    pub(super) sticky: bool,
+}
+
+/// Returns what makes Sendmail call the socket unsafe: a directory on the way that others may
+/// write to (safedirpath of Sendmail's safefile.c).
+pub(super) fn is_unsafe(way: &Way, trust: Trust) -> Option<Finding> {
+    let bits = if trust.group { 0o002 } else { 0o022 };
+    let open = (way.steps.iter()).find(|step| {
+        let is_trusted = trust.sticky && step.mode & 0o1000 != 0;
+        step.kind == Kind::Directory && step.mode & bits != 0 && !is_trusted
+    })?;
+    let finding = Finding::new(
+        "sendmail-socket",
+        Severity::Error,
+        format!(
+            "{} on the way to the socket is writable by others than its owner (mode {:04o})",
+            open.path.display(),
+            open.mode
+        ),
+        "Sendmail calls the socket unsafe and does not ask: every message meets F=.",
+    );
+    Some(match open.mode & 0o1000 {
+        0 => finding.run(format!("chmod go-w {}", quoted_path(&open.path))),
+        // Such as /tmp, which is for everybody.
+        _ => finding.edit("in milter.yaml at this listener: socket: unix:/run/straymail/milter.sock; then `straymail setup sendmail`"),
+    })
 }
 
 /// Returns what keeps the account from connecting.
@@ -305,5 +339,31 @@ mod tests {
         assert_eq!(found.as_deref(), Some("/m does not exist"));
         let found = check(&way(vec![step("/m", Kind::Other, 0o666, 0)])).map(|f| f.found);
         assert_eq!(found.as_deref(), Some("/m is no socket"));
+    }
+
+    #[test]
+    fn sendmail_trusts_no_directory_that_others_write_to() {
+        let found = |mode, trust| {
+            let steps = vec![
+                step("/d", Kind::Directory, mode, 0),
+                step("/d/m", Kind::Socket, 0o666, 0),
+            ];
+            is_unsafe(&way(steps), trust).is_some()
+        };
+        let (strict, group) = (
+            Trust::default(),
+            Trust {
+                group: true,
+                sticky: false,
+            },
+        );
+        let sticky = Trust {
+            group: false,
+            sticky: true,
+        };
+        assert!(!found(0o755, strict));
+        assert!(found(0o775, strict) && !found(0o775, group));
+        assert!(found(0o757, group));
+        assert!(found(0o1777, strict) && !found(0o1777, sticky));
     }
 }

@@ -1,205 +1,64 @@
-//! What Sendmail is told to do: the lines of sendmail.cf about milters.
+//! How Sendmail asks straymail, by what sendmail.cf says.
 //!
 //! sendmail.cf is what counts, sendmail.mc is what people write; the remedies are lines of the
 //! latter.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use crate::policy::Role;
 
 use super::door::Door;
 use super::finding::{Finding, Report, Severity};
-use super::place::{Hosts, Place, real};
-use super::terms::seconds;
-
-/// sendmail.cf has some 2,000 lines; more than this is another file.
-const LONGEST: u64 = 8 << 20;
-
-/// The part of sendmail.cf that is about milters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sendmail {
-    /// `X` lines in order.
-    pub(super) filters: Vec<Filter>,
-    /// `O InputMailFilters`: who is asked, in order. `None` when there is no such line.
-    pub(super) asked: Option<Vec<String>>,
-    /// `O Milter.macros.envrcpt` and its like, by the last word.
-    pub(super) macros: BTreeMap<String, Vec<String>>,
-    /// `O DaemonPortOptions` lines.
-    pub(super) daemons: Vec<BTreeMap<String, String>>,
-}
-
-/// One `X` line.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub(super) name: String,
-    /// `S=`, as written.
-    pub(super) socket: String,
-    /// `F=`: `T` puts off, `R` refuses, `4` closes; empty lets mail pass.
-    pub(super) flags: String,
-    /// `T=`: C(onnect), S(end), R(eply), E(nd of message), in seconds.
-    pub(super) timeouts: BTreeMap<char, u64>,
-}
-
-/// Reads sendmail.cf.
-///
-/// # Errors
-/// Why it cannot be read, in a sentence.
-pub(super) fn gather(path: &Path) -> Result<Sendmail, String> {
-    let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let length = std::fs::metadata(path).map_err(cannot)?.len();
-    if length > LONGEST {
-        return Err(format!("{} is too long for a sendmail.cf", path.display()));
-    }
-    let bytes = std::fs::read(path).map_err(cannot)?;
-    Ok(parse(&String::from_utf8_lossy(&bytes)))
-}
-
-fn parse(text: &str) -> Sendmail {
-    let mut read = Sendmail::default();
-    for line in unfolded(text) {
-        if let Some(rest) = line.strip_prefix('X') {
-            read.filters.extend(filter(rest));
-        } else if let Some(rest) = line.strip_prefix("O ") {
-            let Some((name, value)) = rest.split_once('=') else {
-                continue;
-            };
-            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
-            match name.as_str() {
-                "inputmailfilters" => read.asked = Some(names(value)),
-                "daemonportoptions" => read.daemons.push(options(value)),
-                name => {
-                    if let Some(step) = name.strip_prefix("milter.macros.") {
-                        read.macros.insert(step.to_owned(), names(value));
-                    }
-                }
-            }
-        }
-    }
-    read
-}
-
-/// Returns the lines without comments, each with those that continue it.
-fn unfolded(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in text.lines() {
-        match lines.last_mut() {
-            Some(last) if line.starts_with([' ', '\t']) => last.push_str(line),
-            _ if line.starts_with('#') || line.is_empty() => {}
-            _ => lines.push(line.to_owned()),
-        }
-    }
-    lines
-}
-
-fn names(text: &str) -> Vec<String> {
-    (text.split([',', ';', ' ', '\t']))
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Reads `Name=MTA, Port=25`.
-fn options(text: &str) -> BTreeMap<String, String> {
-    (text.split(','))
-        .filter_map(|part| part.split_once('='))
-        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-        .collect()
-}
-
-/// Reads `straymail, S=unix:/s, F=T, T=C:30s;R:30s`.
-fn filter(text: &str) -> Option<Filter> {
-    let (name, rest) = text.split_once(',')?;
-    let options = options(rest);
-    let option = |name: &str| options.get(name).cloned().unwrap_or_default();
-    let timeouts = option("t");
-    let timeout = |part: &str| {
-        let (letter, time) = part.split_once(':')?;
-        Some((letter.trim().chars().next()?, seconds(time.trim())?))
-    };
-    Some(Filter {
-        name: name.trim().to_owned(),
-        socket: option("s"),
-        flags: option("f"),
-        timeouts: timeouts.split(';').filter_map(timeout).collect(),
-    })
-}
-
-/// Returns where a filter is.
-fn place(socket: &str) -> Place {
-    let (kind, rest) = socket.split_once(':').unwrap_or(("", socket));
-    match kind {
-        "unix" | "local" => Place::Unix {
-            path: real(Path::new(rest)),
-            meant: None,
-        },
-        "inet" | "inet6" => {
-            (Hosts::gather(std::iter::once(socket)).inet(rest)).unwrap_or(Place::Unknown)
-        }
-        // A path alone is a UNIX socket (mi_connect of Sendmail's milter.c).
-        _ if rest.starts_with('/') => Place::Unix {
-            path: real(Path::new(rest)),
-            meant: None,
-        },
-        _ => Place::Unknown,
-    }
-}
-
-/// One daemon, and the filters it asks in order.
-struct Asking {
-    /// Whether senders hand in their mail there.
-    takes_submissions: bool,
-    daemon: String,
-    filters: Vec<String>,
-}
-
-impl Sendmail {
-    /// Returns what each daemon asks: its own list, else that of all.
-    fn asking(&self) -> Vec<Asking> {
-        let all = self.asked.clone().unwrap_or_default();
-        if self.daemons.is_empty() {
-            let daemon = "sendmail".to_owned();
-            return vec![Asking {
-                daemon,
-                takes_submissions: false,
-                filters: all,
-            }];
-        }
-        let of = |daemon: &BTreeMap<String, String>| {
-            // Sendmail goes by the first letter of a key.
-            let value = |long: &str, short: &str| daemon.get(long).or(daemon.get(short));
-            let is =
-                |value: Option<&String>, of: &[&str]| value.is_some_and(|v| of.contains(&&**v));
-            let ports = ["587", "465", "submission", "submissions", "smtps"];
-            Asking {
-                daemon: value("name", "n").map_or("?", String::as_str).to_owned(),
-                takes_submissions: is(value("port", "p"), &ports)
-                    || is(value("name", "n"), &["MSA"])
-                    || value("modify", "m").is_some_and(|letters| letters.contains('a')),
-                filters: match value("inputmailfilters", "i") {
-                    Some(own) => names(own),
-                    None => all.clone(),
-                },
-            }
-        };
-        self.daemons.iter().map(of).collect()
-    }
-}
+use super::place::Place;
+use super::reach::{self, Account, Trust, Way};
+use super::sendmail_cf::{Asking, Filter, Sendmail, place};
+use super::setup::{definition, for_sendmail};
 
 /// What makes Sendmail work by a changed sendmail.mc.
 const REBUILD: &str = "make -C /etc/mail && systemctl restart sendmail";
 
-/// Checks everything that sendmail.cf says; `line` is what belongs into sendmail.mc.
-pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
-    let mut report = Report::default();
-    let ours = |filter: &&Filter| {
-        let there = place(&filter.socket);
-        doors.iter().any(|door| door.place.is_at(&there))
+/// A filter that is one of ours.
+struct Ours<'a> {
+    filter: &'a Filter,
+    door: &'a Door,
+    /// The socket is named by a symbolic link.
+    is_linked: bool,
+}
+
+fn ours<'a>(filter: &'a Filter, doors: &'a [Door]) -> Option<Ours<'a>> {
+    let there = place(&filter.socket);
+    let door = |place: &Place| doors.iter().find(|door| door.place.is_at(place));
+    if let Some(door) = door(&there) {
+        let is_linked = matches!(&door.place, Place::Unix { path, .. } if path.is_symlink());
+        return Some(Ours {
+            filter,
+            door,
+            is_linked,
+        });
+    }
+    let Place::Unix { path, .. } = &there else {
+        return None;
     };
-    let own: Vec<&Filter> = sendmail.filters.iter().filter(ours).collect();
-    let is_own = |name: &String| own.iter().any(|filter| filter.name == *name);
+    let target = Place::Unix {
+        path: path.canonicalize().ok()?,
+        meant: None,
+    };
+    Some(Ours {
+        filter,
+        door: door(&target)?,
+        is_linked: true,
+    })
+}
+
+/// Checks everything that sendmail.cf says.
+pub(super) fn check(sendmail: &Sendmail, doors: &[Door]) -> Report {
+    let mut report = Report::default();
+    let own: Vec<Ours<'_>> = (sendmail.filters.iter())
+        .filter_map(|filter| ours(filter, doors))
+        .collect();
     let asking = sendmail.asking();
     let asked =
-        |filter: &&&Filter| (asking.iter()).any(|asking| asking.filters.contains(&filter.name));
+        |own: &&Ours<'_>| (asking.iter()).any(|asking| asking.filters.contains(&own.filter.name));
     let Some(first) = own.first() else {
+        let lines = for_sendmail(doors).join("\n        ");
         report.find(
             Finding::new(
                 "sendmail-milter",
@@ -207,71 +66,208 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door], line: &str) -> Report {
                 "no X line of sendmail.cf leads to straymail",
                 "No mail is judged.",
             )
-            .edit(format!("in sendmail.mc: {line}"))
+            .edit(format!("in sendmail.mc: {lines}"))
             .run(REBUILD),
         );
         return report;
     };
     if own.iter().find(asked).is_none() {
-        report.find(
-            Finding::new(
-                "sendmail-milter",
-                Severity::Error,
-                format!("{} is defined and not among InputMailFilters", first.name),
-                "Sendmail knows the filter and asks it about nothing.",
-            )
-            .edit("in sendmail.mc: INPUT_MAIL_FILTER instead of MAIL_FILTER, or its name in confINPUT_MAIL_FILTERS")
-            .run(REBUILD),
-        );
+        report.find(not_asked(&asking, &own, &first.filter.name));
         return report;
     }
-    for Asking {
-        daemon,
-        takes_submissions,
-        filters,
-    } in &asking
-    {
-        match filters.iter().position(is_own) {
-            Some(at) if !filters.iter().skip(at).all(is_own) => report.find(
-                Finding::new(
-                    "sendmail-order",
-                    Severity::Error,
-                    format!("{daemon}: {} is not the last of InputMailFilters", filters[at]),
-                    "A filter after it may refuse a message whose recipient straymail has already taken into the quarantine.",
-                )
-                .edit("in sendmail.mc: its INPUT_MAIL_FILTER behind all others")
-                .run(REBUILD),
-            ),
-            Some(_) => {}
-            None if *takes_submissions => report.find(
-                Finding::new(
-                    "sendmail-unasked",
-                    Severity::Error,
-                    format!("{daemon}: straymail is not among its InputMailFilters"),
-                    "Senders hand in their mail here, and none of it is judged.",
-                )
-                .edit(format!("in sendmail.mc: DAEMON_OPTIONS of {daemon} without InputMailFilters=, or with {} as the last of them", first.name))
-                .run(REBUILD),
-            ),
-            None => report.find(Finding::new(
-                "sendmail-unasked",
-                Severity::Note,
-                format!("{daemon}: straymail is not among its InputMailFilters"),
-                "Mail that comes in there is not judged; fine for mail that was judged before.",
-            )),
-        }
+    let mut is_order_told = false;
+    for one in &asking {
+        // The list of all is told once.
+        let is_told = is_order_told && !one.has_own;
+        let found = daemon(one, &own);
+        let is_order = found
+            .iter()
+            .any(|finding| finding.check == "sendmail-order");
+        is_order_told |= is_order && !one.has_own;
+        report
+            .findings
+            .extend(found.filter(|_| !(is_order && is_told)));
     }
-    for filter in own.iter().filter(asked) {
-        failure(filter, line, &mut report);
-        timeouts(filter, line, &mut report);
+    for own in own.iter().filter(asked) {
+        let macro_name = match &sendmail.asked {
+            Some(all) if all.contains(&own.filter.name) => "INPUT_MAIL_FILTER",
+            _ => "MAIL_FILTER",
+        };
+        let line = definition(macro_name, &own.filter.name, own.door);
+        failure(own.filter, &line, &mut report);
+        timeouts(own.filter, &line, &mut report);
+        socket(sendmail, own, &line, &mut report);
     }
     macros(sendmail, &mut report);
     report
 }
 
+/// Says that no daemon asks straymail, and what each is to ask.
+fn not_asked(asking: &[Asking], own: &[Ours<'_>], name: &str) -> Finding {
+    let name = best(own, false).map_or(name, |own| &own.filter.name);
+    let mut finding = Finding::new(
+        "sendmail-milter",
+        Severity::Error,
+        format!("{name} is defined and not among InputMailFilters"),
+        "Sendmail knows the filter and asks it about nothing.",
+    );
+    let mut edits: Vec<String> = Vec::new();
+    for one in asking {
+        // A daemon of this host's programs, with a list of its own, is not meant.
+        if one.has_own && one.is_loopback && !one.takes_submissions && asking.len() > 1 {
+            continue;
+        }
+        let takes_submissions = one.has_own && one.takes_submissions;
+        let edit = best(own, takes_submissions).map(|best| listed(one, own, &best.filter.name));
+        edits.extend(edit.filter(|edit| !edits.contains(edit)));
+    }
+    for edit in edits {
+        finding = finding.edit(edit);
+    }
+    finding.run(REBUILD)
+}
+
+/// Returns the filter for a daemon where senders hand in their mail, or where anybody does.
+fn best<'a, 'b>(own: &'b [Ours<'a>], takes_submissions: bool) -> Option<&'b Ours<'a>> {
+    let role = |role| own.iter().find(|own| own.door.role == role);
+    let (first, second) = match takes_submissions {
+        true => (Role::Submission, Role::Relay),
+        false => (Role::Relay, Role::Submission),
+    };
+    role(first).or(role(second)).or(own.first())
+}
+
+/// Says what is wrong with what one daemon asks.
+fn daemon(asking: &Asking, own: &[Ours<'_>]) -> Option<Finding> {
+    let Asking {
+        daemon, filters, ..
+    } = asking;
+    let by_name = |name: &String| own.iter().find(|own| own.filter.name == *name);
+    let Some((at, asked)) =
+        (filters.iter().enumerate()).find_map(|(at, name)| Some((at, by_name(name)?)))
+    else {
+        let found = format!("{daemon}: straymail is not among its InputMailFilters");
+        if !asking.takes_submissions {
+            return Some(Finding::new(
+                "sendmail-unasked",
+                Severity::Note,
+                found,
+                "Mail that comes in there is not judged; fine for mail that was judged before.",
+            ));
+        }
+        let role = |role| own.iter().find(|own| own.door.role == role);
+        let best = role(Role::Submission)
+            .or(role(Role::Relay))
+            .or(own.first())?;
+        let why = "Senders hand in their mail here, and none of it is judged.";
+        return Some(
+            Finding::new("sendmail-unasked", Severity::Error, found, why)
+                .edit(listed(asking, own, &best.filter.name))
+                .run(REBUILD),
+        );
+    };
+    let name = &asked.filter.name;
+    if !filters.iter().skip(at).all(|name| by_name(name).is_some()) {
+        return Some(
+            Finding::new(
+                "sendmail-order",
+                Severity::Error,
+                format!("{daemon}: {name} is not the last of InputMailFilters"),
+                "A filter after it may refuse a message whose recipient straymail has already taken into the quarantine.",
+            )
+            .edit(listed(asking, own, name))
+            .run(REBUILD),
+        );
+    }
+    if asked.door.role != Role::Submission || asking.takes_submissions || asking.is_loopback {
+        return None;
+    }
+    let finding = Finding::new(
+        "sendmail-role",
+        Severity::Warning,
+        format!("{daemon} asks {name}, the listener of role submission"),
+        "Mail from the outside that comes in here is judged as if your own senders had sent it.",
+    );
+    let relay = own.iter().find(|own| own.door.role == Role::Relay);
+    Some(match relay {
+        Some(relay) => finding.edit(listed(asking, own, &relay.filter.name)).run(REBUILD),
+        None => finding.edit(
+            "in milter.yaml: role: relay at this listener, which tells your senders by gate.networks and by their login; then `systemctl restart straymail`",
+        ),
+    })
+}
+
+/// Returns where in sendmail.mc the list of a daemon is, and what it is to be.
+fn listed(asking: &Asking, own: &[Ours<'_>], name: &str) -> String {
+    if !asking.has_own {
+        return for_all(&asking.filters, own, name);
+    }
+    // Within DAEMON_OPTIONS a comma ends the list.
+    let list = behind(&asking.filters, own, name).join(";");
+    format!(
+        "in sendmail.mc, in DAEMON_OPTIONS of {}: InputMailFilters={list}",
+        asking.daemon
+    )
+}
+
+/// Returns the line that makes the list of all daemons, whatever other lines say.
+fn for_all(filters: &[String], own: &[Ours<'_>], name: &str) -> String {
+    let list = behind(filters, own, name).join(", ");
+    format!(
+        "in sendmail.mc, below every INPUT_MAIL_FILTER: define(`confINPUT_MAIL_FILTERS', `{list}')dnl"
+    )
+}
+
+/// Returns a list with `name` behind all filters that are not ours, each once.
+fn behind(filters: &[String], own: &[Ours<'_>], name: &str) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for filter in filters {
+        let is_own = own.iter().any(|own| own.filter.name == *filter);
+        if !is_own && !list.contains(filter) {
+            list.push(filter.clone());
+        }
+    }
+    list.push(name.to_owned());
+    list
+}
+
+/// Whether Sendmail may use the socket, and thinks it safe.
+fn socket(sendmail: &Sendmail, own: &Ours<'_>, line: &str, report: &mut Report) {
+    let Place::Unix { path, .. } = &own.door.place else {
+        return;
+    };
+    if own.is_linked {
+        let why = "Sendmail calls that unsafe and does not ask: every message meets F=.";
+        let found = format!(
+            "{}: {} is a symbolic link",
+            own.filter.name, own.filter.socket
+        );
+        report.find(
+            Finding::new("sendmail-socket", Severity::Error, found, why)
+                .edit(instead(line))
+                .run(REBUILD),
+        );
+    }
+    let user = sendmail.run_as.as_deref().unwrap_or("root");
+    let account = match Account::gather(user) {
+        Ok(account) => account,
+        Err(error) => return report.skip(format!("who may reach the socket: {error}")),
+    };
+    let way = Way::gather(account, path);
+    let lenient = |option: &str| sendmail.lenient.iter().any(|own| own == option);
+    let trust = Trust {
+        group: lenient("groupwritabledirpathsafe"),
+        sticky: lenient("truststickybit"),
+    };
+    report.findings.extend(reach::is_unsafe(&way, trust));
+    // Root is kept out by nothing; that nobody is there is said already.
+    if sendmail.run_as.is_some() {
+        report.findings.extend(reach::check(&way));
+    }
+}
+
 /// Says which line of sendmail.mc should be like `line`: one more would be a second filter.
-fn instead(own: &Filter, line: &str) -> String {
-    let line = line.replacen("`straymail'", &format!("`{}'", own.name), 1);
+fn instead(line: &str) -> String {
     format!("in sendmail.mc, instead of the line there is: {line}")
 }
 
@@ -289,7 +285,7 @@ fn failure(own: &Filter, line: &str, report: &mut Report) {
                 format!("{} has F={} and not F=T", own.name, own.flags),
                 format!("While straymail is away, restarts or hangs, mail is {what}; with F=T clients keep it and come again."),
             )
-            .edit(instead(own, line))
+            .edit(instead(line))
             .run(REBUILD),
         );
     }
@@ -326,7 +322,7 @@ fn timeouts(own: &Filter, line: &str, report: &mut Report) {
                 format!("{} has T={letter}:{given}s", own.name),
                 format!("On a busy disk {what} takes longer, and Sendmail then takes straymail for dead."),
             )
-            .edit(instead(own, line))
+            .edit(instead(line))
             .run(REBUILD),
         );
     }
@@ -380,9 +376,8 @@ fn macros(sendmail: &Sendmail, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Role;
+    use crate::cli::doctor::sendmail_cf::parse;
 
-    const LINE: &str = "INPUT_MAIL_FILTER(...)";
     const SOUND: &str = "\
 # a comment
 O InputMailFilters=first, straymail
@@ -404,7 +399,7 @@ Xstraymail, S=unix:/nowhere/m.sock, F=T, T=C:30s;S:30s;R:30s;E:5m
             },
             role: Role::Relay,
         };
-        let report = check(&parse(text), &[door], LINE);
+        let report = check(&parse(text), &[door]);
         let findings = report.findings.into_iter();
         (findings.filter(|finding| finding.severity != Severity::Note))
             .map(|finding| (finding.severity, finding.found))
@@ -494,13 +489,5 @@ Xstraymail, S=unix:/nowhere/m.sock, F=T, T=C:30s;S:30s;R:30s;E:5m
                 "{from} -> {to}"
             );
         }
-    }
-
-    #[test]
-    fn a_port_is_read_in_sendmails_spelling() {
-        let inet = |text| Hosts::default().inet(text).unwrap();
-        assert_eq!(place("inet:8891@127.0.0.1"), inet("127.0.0.1:8891"));
-        assert_eq!(place("inet:8891@localhost"), inet("localhost:8891"));
-        assert_eq!(place("nonsense"), Place::Unknown);
     }
 }

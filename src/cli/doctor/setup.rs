@@ -1,6 +1,7 @@
 //! `straymail setup`: the lines that put straymail in front of an MTA, for this configuration.
 
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -147,23 +148,48 @@ fn placed(attachment: &Attachment<'_>, lines: &mut Vec<String>) -> String {
 
 /// Returns the lines for sendmail.mc; the last filter defined is the last asked.
 pub(super) fn for_sendmail(doors: &[Door]) -> Vec<String> {
-    let by_smtp = doors.iter().find(|door| door.role != Role::Local);
-    let socket = match by_smtp.or(doors.first()).map(|door| &door.place) {
-        Some(Place::Unix { path, .. }) => format!("unix:{}", path.display()),
-        Some(Place::Inet(hosts, port)) => match hosts.first() {
-            Some(ip) if ip.is_ipv6() => format!("inet6:{port}@{ip}"),
-            Some(ip) => format!("inet:{port}@{ip}"),
-            None => String::new(),
-        },
-        _ => "unix:/run/straymail/milter.sock".to_owned(),
+    let relay = door::of(doors, Role::Relay);
+    let submission = door::of(doors, Role::Submission);
+    let Some(first) = relay.or(submission).or(doors.first()) else {
+        return Vec::new();
     };
-    vec![
+    let mut lines = vec![
         "dnl Behind every other INPUT_MAIL_FILTER: no later filter refuses what was held."
             .to_owned(),
         "dnl F=T: clients keep their mail while straymail is away; nothing passes unjudged."
             .to_owned(),
-        format!("INPUT_MAIL_FILTER(`straymail', `S={socket}, F=T, T=C:30s;S:30s;R:30s;E:5m')dnl"),
-    ]
+    ];
+    match (relay, submission) {
+        (Some(_), Some(submission)) => {
+            let name = "straymail-submission";
+            lines.push(format!(
+                "dnl For the submission port: InputMailFilters={name} in its DAEMON_OPTIONS, behind its other"
+            ));
+            lines.push("dnl filters, with ; between them.".to_owned());
+            lines.push(definition("MAIL_FILTER", name, submission));
+        }
+        (None, Some(_)) => lines.push(
+            "dnl A listener of role submission judges all mail that comes in by it; add one of role relay for port 25.".to_owned(),
+        ),
+        (_, None) => {}
+    }
+    lines.push(definition("INPUT_MAIL_FILTER", "straymail", first));
+    lines
+}
+
+/// Returns the line of sendmail.mc that defines a filter.
+pub(super) fn definition(with: &str, name: &str, door: &Door) -> String {
+    let inet = |hosts: &[IpAddr], port| match hosts.first()? {
+        ip if ip.is_ipv6() => Some(format!("inet6:{port}@{ip}")),
+        ip => Some(format!("inet:{port}@{ip}")),
+    };
+    let socket = match &door.place {
+        Place::Unix { path, .. } => Some(format!("unix:{}", path.display())),
+        Place::Inet(hosts, port) => inet(hosts, port),
+        Place::Unknown => None,
+    };
+    let socket = socket.unwrap_or_else(|| "unix:/run/straymail/milter.sock".to_owned());
+    format!("{with}(`{name}', `S={socket}, F=T, T=C:30s;S:30s;R:30s;E:5m')dnl")
 }
 
 #[cfg(test)]
