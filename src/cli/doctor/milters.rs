@@ -27,6 +27,14 @@ pub(super) struct Ours<'a> {
     pub(super) is_out_of_reach: bool,
 }
 
+/// Names of programs that are milters, as they stand in the paths of their sockets.
+const OTHERS: &[&str] = &[
+    "amavis", "arc", "clam", "dkim", "dmarc", "grey", "rspamd", "sid", "spam", "spf",
+];
+/// Ports that other milters come with, or are given in most instructions: rspamd, OpenDKIM (two),
+/// OpenDMARC (two), clamav-milter.
+const OTHER_PORTS: &[u16] = &[11332, 8891, 12301, 8893, 54321, 7357];
+
 /// Returns the lists of all services that take mail, that of sendmail(1) last.
 pub(super) fn all(postfix: &Postfix) -> Vec<Milters<'_>> {
     (postfix.receivers())
@@ -70,14 +78,17 @@ impl<'a> Milters<'a> {
 
     /// Returns those at which nobody answers and that straymail has most likely listened at
     /// before: its name is in the path, or it stands where straymail does, at the end of a list
-    /// that does not ask straymail elsewhere.
+    /// that does not ask straymail elsewhere, and is not known as another.
     pub(super) fn former(&self, doors: &[Door]) -> Vec<usize> {
         let is_asked = self.ours(doors).is_some();
         let mut former = self.silent(doors);
         former.retain(|&at| {
-            let last = at + 1 == self.milters.len() && !is_asked;
-            let named = (self.milters.get(at)).is_some_and(|m| m.spec.contains("straymail"));
-            last || named
+            let Some(milter) = self.milters.get(at) else {
+                return false;
+            };
+            let is_last = at + 1 == self.milters.len() && !is_asked;
+            let is_named = milter.spec.contains("straymail");
+            is_named || (is_last && !is_another(milter))
         });
         former
     }
@@ -116,6 +127,18 @@ impl<'a> Milters<'a> {
     }
 }
 
+/// Returns whether it is known as somebody else's.
+fn is_another(milter: &Milter) -> bool {
+    match &milter.place {
+        Place::Inet(_, port) => OTHER_PORTS.contains(port),
+        Place::Unix { .. } => {
+            let spec = milter.spec.to_ascii_lowercase();
+            OTHERS.iter().any(|name| spec.contains(name))
+        }
+        Place::Unknown => true,
+    }
+}
+
 fn ours<'d>(at: usize, milter: &Milter, doors: &'d [Door]) -> Option<Ours<'d>> {
     let there = |place: &Place| doors.iter().find(|door| door.place.is_at(place));
     let found = |door, is_out_of_reach| Ours {
@@ -138,4 +161,62 @@ fn ours<'d>(at: usize, milter: &Milter, doors: &'d [Door]) -> Option<Ours<'d>> {
         meant: None,
     })?;
     Some(found(door, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Role;
+
+    /// What becomes of a list of which nobody but straymail answers.
+    fn behind(list: &str) -> String {
+        let mut postfix = Postfix {
+            parameters: [("smtpd_milters", list), ("queue_directory", "/nowhere/q")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Postfix::default()
+        };
+        let door = Door {
+            place: Place::Unix {
+                path: "/nowhere/q/s/m.sock".into(),
+                meant: None,
+            },
+            role: Role::Relay,
+        };
+        let milters = postfix.milters(None, "smtpd_milters");
+        postfix.silent = milters.into_iter().map(|milter| milter.place).collect();
+        Milters::of(&postfix, None, "smtpd_milters").behind(&[door], "unix:s/m.sock")
+    }
+
+    #[test]
+    fn what_straymail_was_before_is_left_out_and_what_others_are_stays() {
+        for (list, expected) in [
+            ("inet:127.0.0.1:26891", "unix:s/m.sock"),
+            (
+                "{ inet:127.0.0.1:26891, default_action=accept }",
+                "unix:s/m.sock",
+            ),
+            ("unix:/run/straymail/m.sock, unix:s/m.sock", "unix:s/m.sock"),
+            ("unix:/run/straymail/m.sock, unix:a", "unix:s/m.sock"),
+            (
+                "inet:localhost:11332",
+                "inet:localhost:11332, unix:s/m.sock",
+            ),
+            (
+                "unix:/run/opendkim/o.sock",
+                "unix:/run/opendkim/o.sock, unix:s/m.sock",
+            ),
+            (
+                "inet:127.0.0.1:1, unix:s/m.sock",
+                "inet:127.0.0.1:1, unix:s/m.sock",
+            ),
+            (
+                "inet:127.0.0.1:1, inet:127.0.0.1:2",
+                "inet:127.0.0.1:1, unix:s/m.sock",
+            ),
+            ("", "unix:s/m.sock"),
+        ] {
+            assert_eq!(behind(list), expected, "{list}");
+        }
+    }
 }
