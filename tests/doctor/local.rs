@@ -154,6 +154,19 @@ fn the_terms_of_every_list_are_looked_at() -> Result<()> {
             )?;
         }
     }
+    // One text is mended by one command, whatever is wrong with it.
+    let socket = site.path("milter.sock");
+    site.set(&format!(
+        "smtpd_milters = {{ unix:{socket}, protocol=2, default_action=accept, command_timeout=5s }}"
+    ))?;
+    let findings = site.findings()?;
+    let mended = format!(
+        "postconf -c {etc} -e 'smtpd_milters = {{ unix:{socket}, protocol=6, default_action=tempfail, command_timeout=30s }}'"
+    );
+    let commands: Vec<&str> = findings.iter().map(|finding| &*finding.run[0]).collect();
+    assert_eq!(commands, [&*mended; 3], "{findings:#?}");
+    site.carry_out(&findings[0])?;
+    site.sound()?;
     // What main.cf says does not count where the milter has it itself.
     let socket = site.path("milter.sock");
     site.set(&format!(

@@ -42,13 +42,17 @@ impl Milter {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Returns the entry with another value of one of its own options.
-    pub(super) fn with(&self, name: &str, value: &str) -> String {
+    /// Returns the entry with other values of options that it has.
+    pub(super) fn with(&self, changes: &[(&str, String)]) -> String {
         let parts = inside(&self.spec).map_or_else(Vec::new, words);
         let parts: Vec<String> = (parts.into_iter())
-            .map(|part| match option(&part) {
-                Some((other, _)) if other == name => format!("{name}={value}"),
-                _ => part,
+            .map(|part| {
+                let own = option(&part).map(|(name, _)| name);
+                let mut changes = changes.iter();
+                match changes.find(|(name, _)| own == Some(name)) {
+                    Some((name, value)) => format!("{name}={value}"),
+                    None => part,
+                }
             })
             .collect();
         format!("{{ {} }}", parts.join(", "))
@@ -160,7 +164,10 @@ mod tests {
         ] {
             let milter = Milter::read(spec, Path::new("/q"), false, &Hosts::default());
             assert_eq!(milter.option("default_action"), action, "{spec}");
-            assert_eq!(milter.with("default_action", "tempfail"), mended);
+            assert_eq!(
+                milter.with(&[("default_action", "tempfail".to_owned())]),
+                mended
+            );
             assert_eq!(without_spaces(spec), compact);
         }
         assert_eq!(

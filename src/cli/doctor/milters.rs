@@ -67,6 +67,17 @@ impl<'a> Milters<'a> {
         (self.milters.iter().enumerate()).find_map(|(at, milter)| ours(at, milter, doors))
     }
 
+    /// Returns whether one of the milters has the port of a door, at a host that is not known here.
+    pub(super) fn may_be_ours(&self, doors: &[Door]) -> bool {
+        let has = |of: u16| {
+            doors
+                .iter()
+                .any(|d| matches!(d.place, Place::Inet(_, port) if port == of))
+        };
+        (self.milters.iter())
+            .any(|m| matches!(&m.place, Place::Inet(hosts, port) if hosts.is_empty() && has(*port)))
+    }
+
     /// Returns the places in the list at which nobody answers, and that are not ours.
     pub(super) fn silent(&self, doors: &[Door]) -> Vec<usize> {
         let silent = |(_, milter): &(usize, &Milter)| {

@@ -5,6 +5,7 @@
 //! each is looked at where it counts, and mended there.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::door::Door;
 use super::finding::{Finding, Report, Severity};
@@ -51,10 +52,12 @@ pub(super) fn check(postfix: &Postfix, doors: &[Door], logins: bool) -> Report {
         asked.push(Asked { list, ours: None });
     }
     let mut report = Report::default();
-    default_action(&asked, &mut report);
-    protocol(&asked, &mut report);
+    for parameter in TERMS {
+        each(&asked, parameter, &mut report, |term| {
+            judge(parameter, term)
+        });
+    }
     told(&asked, logins, &mut report);
-    patience(&asked, &mut report);
     report
 }
 
@@ -84,9 +87,14 @@ impl Asked<'_> {
     /// Returns the shell line that gives a term another value where it is written.
     fn set(&self, term: &Term, parameter: &str, value: &str) -> String {
         match term.at.zip(self.ours.as_ref()) {
+            // Whatever else is wrong with the milter's options goes with it: it is one text.
             Some((at, ours)) => {
-                let option = parameter.trim_start_matches("milter_");
-                let spec = ours.milter.with(option, value);
+                let mends = TERMS.iter().filter_map(|parameter| {
+                    let term = self.term(parameter);
+                    let (_, value) = judge(parameter, &term).filter(|_| term.at.is_some())?;
+                    Some((parameter.trim_start_matches("milter_"), value))
+                });
+                let spec = ours.milter.with(&mends.collect::<Vec<_>>());
                 self.list.set(&self.list.with(at, &spec))
             }
             None => (self.list.postfix).set(self.list.service, parameter, value),
@@ -114,38 +122,86 @@ fn each(
     }
 }
 
-fn default_action(asked: &[Asked<'_>], report: &mut Report) {
-    each(asked, "milter_default_action", report, |term| {
-        let (severity, why) = match &*term.value {
-            "accept" => (
-                Severity::Error,
-                "While straymail is away, restarts or hangs, mail passes unjudged; tempfail lets clients keep it and come again.",
-            ),
-            "reject" => (
-                Severity::Warning,
-                "While straymail is away or restarts, mail is refused for good; tempfail lets clients keep it and come again.",
-            ),
-            _ => return None,
-        };
-        let found = format!("{} is {}", term.named, term.value);
-        let finding = Finding::new("postfix-default-action", severity, found, why);
-        Some((finding, "tempfail".to_owned()))
-    });
+/// The terms that a milter may have of its own.
+const TERMS: &[&str] = &[
+    "milter_default_action",
+    "milter_protocol",
+    "milter_connect_timeout",
+    "milter_command_timeout",
+    "milter_content_timeout",
+];
+
+/// Returns what is wrong with a term, and the value that mends it.
+fn judge(parameter: &str, term: &Term) -> Option<(Finding, String)> {
+    match parameter {
+        "milter_default_action" => default_action(term),
+        "milter_protocol" => protocol(term),
+        "milter_connect_timeout" => patience(
+            term,
+            CONNECT_TIMEOUT..CLIENT_PATIENCE,
+            "30s",
+            "While many clients come at once, a connection to straymail may wait longer than this, and Postfix then takes it for dead.",
+        ),
+        "milter_command_timeout" => patience(
+            term,
+            COMMAND_TIMEOUT..CLIENT_PATIENCE,
+            "30s",
+            "A busy disk lets straymail answer a recipient later than this, and Postfix then takes it for dead.",
+        ),
+        _ => patience(
+            term,
+            CONTENT_TIMEOUT..u64::MAX,
+            "300s",
+            "A held message is on the disk before straymail answers; on a busy disk that takes longer than this, and Postfix then takes it for dead.",
+        ),
+    }
 }
 
-fn protocol(asked: &[Asked<'_>], report: &mut Report) {
-    each(asked, "milter_protocol", report, |term| {
-        if !(term.value.parse()).is_ok_and(|version: u32| version < 6) {
-            return None;
-        }
-        let finding = Finding::new(
-            "postfix-protocol",
+fn default_action(term: &Term) -> Option<(Finding, String)> {
+    let (severity, why) = match &*term.value {
+        "accept" => (
             Severity::Error,
-            format!("{} is {}", term.named, term.value),
-            "Before version 6 a milter cannot say what it need not be sent, and every header and every part of a body costs a round trip.",
-        );
-        Some((finding, "6".to_owned()))
-    });
+            "While straymail is away, restarts or hangs, mail passes unjudged; tempfail lets clients keep it and come again.",
+        ),
+        "reject" => (
+            Severity::Warning,
+            "While straymail is away or restarts, mail is refused for good; tempfail lets clients keep it and come again.",
+        ),
+        _ => return None,
+    };
+    let found = format!("{} is {}", term.named, term.value);
+    let finding = Finding::new("postfix-default-action", severity, found, why);
+    Some((finding, "tempfail".to_owned()))
+}
+
+fn protocol(term: &Term) -> Option<(Finding, String)> {
+    if !(term.value.parse()).is_ok_and(|version: u32| version < 6) {
+        return None;
+    }
+    let finding = Finding::new(
+        "postfix-protocol",
+        Severity::Error,
+        format!("{} is {}", term.named, term.value),
+        "Before version 6 a milter cannot say what it need not be sent, and every header and every part of a body costs a round trip.",
+    );
+    Some((finding, "6".to_owned()))
+}
+
+/// How long Postfix waits.
+fn patience(term: &Term, fine: Range<u64>, usual: &str, why: &str) -> Option<(Finding, String)> {
+    let seconds = seconds(&term.value)?;
+    if fine.contains(&seconds) {
+        return None;
+    }
+    let why = match seconds < fine.start {
+        true => why,
+        false => {
+            "Clients give up after 300 s: were straymail to hang, they would see a broken connection instead of an answer."
+        }
+    };
+    let found = format!("{} is {seconds} s", term.named);
+    let finding = Finding::new("postfix-timeout", Severity::Warning, found, why);
+    Some((finding, usual.to_owned()))
 }
 
 /// What Postfix tells straymail.
@@ -183,47 +239,6 @@ fn told(asked: &[Asked<'_>], logins: bool, report: &mut Report) {
             let finding = Finding::new("postfix-macros", severity, found, why);
             let more = format!("{} {name}", term.value);
             Some((finding, more.trim().to_owned()))
-        });
-    }
-}
-
-/// How long Postfix waits.
-fn patience(asked: &[Asked<'_>], report: &mut Report) {
-    for (name, least, most, usual, why) in [
-        (
-            "milter_connect_timeout",
-            CONNECT_TIMEOUT,
-            CLIENT_PATIENCE,
-            "30s",
-            "While many clients come at once, a connection to straymail may wait longer than this, and Postfix then takes it for dead.",
-        ),
-        (
-            "milter_command_timeout",
-            COMMAND_TIMEOUT,
-            CLIENT_PATIENCE,
-            "30s",
-            "A busy disk lets straymail answer a recipient later than this, and Postfix then takes it for dead.",
-        ),
-        (
-            "milter_content_timeout",
-            CONTENT_TIMEOUT,
-            u64::MAX,
-            "300s",
-            "A held message is on the disk before straymail answers; on a busy disk that takes longer than this, and Postfix then takes it for dead.",
-        ),
-    ] {
-        each(asked, name, report, |term| {
-            let seconds = seconds(&term.value)?;
-            let why = match seconds {
-                _ if seconds < least => why,
-                _ if seconds >= most => {
-                    "Clients give up after 300 s: were straymail to hang, they would see a broken connection instead of an answer."
-                }
-                _ => return None,
-            };
-            let found = format!("{} is {seconds} s", term.named);
-            let finding = Finding::new("postfix-timeout", Severity::Warning, found, why);
-            Some((finding, usual.to_owned()))
         });
     }
 }
