@@ -18,6 +18,22 @@ impl Site {
             .to_owned())
     }
 
+    /// Lets straymail listen below the queue directory instead of at `before`.
+    fn move_below(&mut self, before: &str) -> Result<()> {
+        let place = format!("{}/straymail", self.path("queue"));
+        fs::create_dir_all(&place)?;
+        let listeners = self.settings.config["listeners"].as_array_mut();
+        let mut listeners = listeners.context("no list")?.iter_mut();
+        let listener = listeners.find(|one| one["socket"] == json!(before));
+        *listener.context("no such listener")? = json!({
+            "socket": format!("unix:{place}/milter.sock"),
+            "role": "submission",
+            "group": "postfix",
+        });
+        self.stop()?;
+        self.restart()
+    }
+
     /// What is between the backticks of a remedy for a person.
     fn quoted(finding: &Finding) -> Vec<String> {
         let text = finding.edit.concat();
@@ -89,24 +105,13 @@ fn a_former_address_of_straymail_does_not_stop_the_mail() -> Result<()> {
     let finding = site.finding()?;
     assert_eq!((&*finding.check, &*finding.run), ("postfix-tcp", &[][..]));
     let place = format!("{}/straymail", site.path("queue"));
-    fs::create_dir_all(&place)?;
     assert!(
         finding.edit[0].contains(&format!(
             "socket: unix:{place}/milter.sock, group: postfix;"
         )),
         "{finding:#?}"
     );
-    let listeners = site.settings.config["listeners"]
-        .as_array_mut()
-        .context("no list")?;
-    let listener = listeners.iter_mut().find(|one| one["socket"] == json!(tcp));
-    *listener.context("no TCP listener")? = json!({
-        "socket": format!("unix:{place}/milter.sock"),
-        "role": "submission",
-        "group": "postfix",
-    });
-    site.stop()?;
-    site.restart()?;
+    site.move_below(&tcp)?;
     let quoted = Site::quoted(&finding);
     assert_eq!(
         quoted[1..],
@@ -211,6 +216,29 @@ fn a_path_that_only_a_chroot_understands_is_written_for_all() -> Result<()> {
             &site.reload(),
         ],
     )
+}
+
+#[test]
+fn a_socket_outside_of_the_chroot_moves_into_it() -> Result<()> {
+    let Some(mut site) = site()? else {
+        return Ok(());
+    };
+    let (etc, submission, own) = (site.etc(), site.submission(), site.path("milter.sock"));
+    let (_running, other) = site.other()?;
+    let below = site.path("queue/other.sock");
+    fs::hard_link(other.trim_start_matches("unix:"), &below)?;
+    site.set(&format!("smtpd_milters = unix:other.sock, unix:{own}"))?;
+    site.postconf(&["-F", &format!("{submission}/chroot=y")])?;
+    let finding = site.finding()?;
+    assert_eq!(finding.check, "postfix-chroot");
+    let line = format!(
+        "postconf -c {etc} -e 'smtpd_milters = unix:other.sock, unix:straymail/milter.sock' && {}",
+        site.reload()
+    );
+    assert_eq!(Site::quoted(&finding), std::slice::from_ref(&line));
+    site.move_below(&format!("unix:{own}"))?;
+    run_shell(&line, "/usr/sbin:/usr/bin:/bin")?;
+    site.sound()
 }
 
 #[test]
