@@ -524,6 +524,7 @@ fn an_admin_backs_up_checks_and_restores_by_command() {
     assert_eq!(status, Some(0));
     assert_eq!(
         out,
-        "a new key signs from now on; links sent before stopped working\n"
+        "a new key signs from now on; notices sent before stopped working\n\
+         senders are asked anew about 0 held recipients by the worker\n"
     );
 }

@@ -23,7 +23,7 @@ use straymail::score::{Assessment, Candidate, Edit, Finding};
 use straymail::service::decide::{Choice, Decision, Remember};
 use straymail::service::desk::{Desk, NotTaken, Taken, Writer};
 use straymail::service::quarantine::Quarantine;
-use straymail::service::token::Tokens;
+use straymail::service::token::{Links, Tokens};
 use straymail::service::worker::{AtEnd, Worker, WorkerSettings};
 use straymail::store::{AuditFilter, EntryId, EntryState, EventKind};
 use support::sink::{Delivery, Sink};
@@ -603,6 +603,26 @@ fn end_is_told_once_the_mta_is_back() {
     assert_eq!(site.sink.deliveries().len(), 1);
     site.tick(1001 + 60);
     assert_eq!(site.sink.deliveries().len(), 2);
+}
+
+#[test]
+fn after_the_key_was_revoked_senders_are_asked_anew() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    let tokens = Tokens::open(site.dir.path(), at(70)).unwrap();
+    tokens.rotate(Links::Revoke, at(70)).unwrap();
+    assert_eq!(site.quarantine.ask_again().unwrap(), 1);
+    let old = Site::reply(&site.notice(), "send");
+    let refused = (site.desk).take(&site.quarantine, &old, &anna(), at(80));
+    assert!(matches!(refused, Err(NotTaken::Token(_))), "{refused:?}");
+    site.tick(90);
+    assert_eq!(site.sink.deliveries().len(), 2);
+    let new = Site::reply(&site.notice(), "cancel");
+    (site.desk)
+        .take(&site.quarantine, &new, &anna(), at(100))
+        .unwrap();
+    assert_eq!(state(&site.quarantine, &id, at(100)), EntryState::Dropped);
 }
 
 #[test]

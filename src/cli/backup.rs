@@ -9,6 +9,7 @@ use crate::service::backup::{self, Existing};
 use crate::service::token::{Links, Tokens};
 
 use super::desk::{at_desk, json};
+use super::figures::counted;
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 
 /// Copies the whole state directory while straymail runs: held mail, index, audit record, keys
@@ -50,13 +51,14 @@ pub(super) struct Restore {
     json: bool,
 }
 
-/// Makes a new key for the links of notices; links sent before go on working
+/// Makes a new key for links and replies; notices sent before go on working
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The worker does so by itself every 90 days. Processes that run take the new key at once."
 )]
 pub(super) struct RotateKey {
-    /// Links sent before stop working: their key may be known to others
+    /// Links and replies to notices sent before stop working: their key may be known to others.
+    /// Senders are asked anew
     #[arg(long)]
     revoke: bool,
 }
@@ -167,13 +169,20 @@ impl RotateKey {
         Tokens::open(&dir, now)
             .and_then(|tokens| tokens.rotate(links, now))
             .with_context(|| format!("no new key in {}", dir.display()))?;
-        println!(
-            "{}",
+        at_desk(config, |desk| {
             match links {
-                Links::Keep => "a new key signs from now on; links sent before go on working",
-                Links::Revoke => "a new key signs from now on; links sent before stopped working",
+                Links::Keep => writeln!(
+                    desk.out,
+                    "a new key signs from now on; notices sent before go on working"
+                )?,
+                Links::Revoke => writeln!(
+                    desk.out,
+                    "a new key signs from now on; notices sent before stopped working\n\
+                     senders are asked anew about {} by the worker",
+                    counted(desk.quarantine.ask_again()? as u64, "held recipient")
+                )?,
             }
-        );
-        Ok(EXIT_FINE)
+            Ok(())
+        })
     }
 }

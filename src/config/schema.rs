@@ -13,6 +13,7 @@ use crate::public_suffix::PublicSuffixes;
 use crate::score::{Keyboard, ScoreSettings};
 use crate::service::learning::LearningSettings;
 use crate::service::quarantine::QuarantineSettings;
+use crate::service::token::ROTATE_AFTER;
 use crate::service::worker::{AtEnd, WorkerSettings};
 use crate::session::Gate;
 
@@ -525,7 +526,8 @@ fn worker(r: &mut Reader, top: &mut Section<'_>, trust: &Trust) -> WorkerSetting
     let default = WorkerSettings::default();
     let mut section = r.sub(top, "worker");
     let field = r.field(&mut section, "keep_for");
-    let keep_for = span(r, field, 3600, 3650 * 86_400);
+    // A notice promises an answer until then; the key of its link lives no longer for sure.
+    let keep_for = span(r, field, 3600, ROTATE_AFTER.as_secs());
     let field = r.field(&mut section, "at_end");
     let at_end = r.choice(field, AT_END);
     r.end(section);

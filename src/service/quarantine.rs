@@ -403,6 +403,15 @@ impl Quarantine {
             .read(|ledger| ledger.approvals(with_expired, now))
     }
 
+    /// Has the senders of all that is held asked once more, and returns about how many recipients:
+    /// their notices decide nothing any more.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub fn ask_again(&self) -> Result<usize, StoreError> {
+        (self.store).write(Durability::Synced, |ledger| ledger.ask_again())
+    }
+
     /// Removes the approval that `text`, a unique prefix of its id, stands for.
     ///
     /// # Errors

@@ -86,6 +86,18 @@ impl Ledger<'_> {
             .map_err(|error| self.error(error))
     }
 
+    /// Makes a notice due again for every held entry whose sender was told, and returns how many
+    /// these are.
+    pub fn ask_again(&self) -> Result<usize, StoreError> {
+        self.connection
+            .execute(
+                "DELETE FROM notice WHERE outcome IN ('sent', 'digest')
+                     AND entry IN (SELECT id FROM entry WHERE state = 'held')",
+                [],
+            )
+            .map_err(|error| self.error(error))
+    }
+
     /// Returns the entries that were told of in the same digest as `id`, itself included, in
     /// order; none when its notice was of its own. An entry that was held again since is not
     /// among them.
