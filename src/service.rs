@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod answer;
+mod automatic;
 pub mod backup;
 pub mod conversation;
 pub mod decide;

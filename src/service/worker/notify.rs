@@ -16,6 +16,7 @@ use crate::logging::event;
 use crate::notice::{Header, Item};
 use crate::octets::Octets;
 use crate::public_suffix::PublicSuffixes;
+use crate::service::automatic;
 use crate::service::quarantine::{QuarantineError, about};
 use crate::smtp::SmtpError;
 use crate::spool::SpoolError;
@@ -152,7 +153,9 @@ impl Worker {
         let mut message = self.quarantine.message(entry)?;
         let mut header = Vec::new();
         (&mut message).take(MAX_HEADER).read_to_end(&mut header)?;
-        if let Some(why) = automatic(&header) {
+        let header = MessageParser::default().parse_headers(&header);
+        // RFC 3834, 2: nobody is written to who would answer by a program.
+        if let Some(why) = header.as_ref().and_then(automatic::why) {
             return Err(NotNotified::Never(why));
         }
         let envelope = &message.held.record.envelope;
@@ -275,28 +278,4 @@ pub(super) fn is_lost(error: &QuarantineError) -> bool {
         error,
         QuarantineError::Spool(SpoolError::Vanished { .. } | SpoolError::Altered { .. })
     )
-}
-
-/// Returns why the writer of this header must not get a notice (RFC 3834, 2), if so.
-fn automatic(header: &[u8]) -> Option<&'static str> {
-    let message = MessageParser::default().parse_headers(header)?;
-    let value = |name: &'static str| message.header_raw(name);
-    if value("Auto-Submitted").is_some_and(|value| !value.trim().eq_ignore_ascii_case("no")) {
-        return Some("the message is automatic");
-    }
-    let list = ["List-Id", "List-Post", "List-Unsubscribe", "List-Help"];
-    if message
-        .headers()
-        .iter()
-        .any(|header| list.iter().any(|l| header.name().eq_ignore_ascii_case(l)))
-    {
-        return Some("the message is of a mailing list");
-    }
-    let bulk = |value: &str| {
-        (["bulk", "list", "junk"].iter()).any(|word| value.trim().eq_ignore_ascii_case(word))
-    };
-    if value("Precedence").is_some_and(bulk) {
-        return Some("the message is bulk mail");
-    }
-    None
 }
