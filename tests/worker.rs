@@ -327,12 +327,18 @@ fn unclear_forged_and_automatic_answers_change_nothing() {
     let unclear = site.answer("Yes please!", &anna(), 100).unwrap_err();
     assert_eq!(
         unclear.to_string(),
-        "the first word must be send, cancel or correct"
+        "the first line must be send, send always, cancel, correct or correct name@example.org, and nothing else"
     );
     let reply = Site::reply(&site.notice(), "send");
     let take = |octets: &[u8]| site.desk.take(&site.quarantine, octets, &anna(), at(100));
-    let automatic = [b"Auto-Submitted: auto-replied\r\n".as_slice(), &reply].concat();
-    assert_eq!(take(&automatic).unwrap(), Taken::NoAnswer);
+    for field in [
+        "Auto-Submitted: auto-replied",
+        "X-Autoreply: yes",
+        "Precedence: bulk",
+    ] {
+        let automatic = [format!("{field}\r\n").as_bytes(), &reply].concat();
+        assert_eq!(take(&automatic).unwrap(), Taken::NoAnswer, "{field}");
+    }
     assert_eq!(
         take(b"Subject: hi\r\n\r\nsend\r\n").unwrap(),
         Taken::NoAnswer
@@ -351,6 +357,45 @@ fn unclear_forged_and_automatic_answers_change_nothing() {
     let forged = text.replace(&token, &forged.into_iter().collect::<String>());
     assert!(matches!(take(forged.as_bytes()), Err(NotTaken::Token(_))));
     assert_eq!(state(&site.quarantine, &id, at(101)), EntryState::Held);
+}
+
+#[test]
+fn answer_that_says_anything_else_is_refused_and_nothing_leaves() {
+    let site = site();
+    let id = site.hold(MESSAGE);
+    site.tick(60);
+    let first = "the first line must be send, send always, cancel, correct or correct name@example.org, and nothing else";
+    for (text, expected) in [
+        ("send to bob@army.mil instead", first),
+        ("Send it never!", first),
+        ("send or cancel? I do not know", first),
+        ("correct carl@army.ml to carl@army.mil", first),
+        ("Correct, the address is right, please send", first),
+        ("send. Always glad to help", first),
+        (id.as_str(), first),
+        ("send 7Q2M", first),
+        ("send all", first),
+        (
+            "send\nto bob@army.mil",
+            "\"to bob@army.mil\" may change the answer; write only what decides, and an empty line below it",
+        ),
+        (
+            "send\n\ncancel",
+            "two lines say different things of one message; write one line for it",
+        ),
+        (
+            "-----BEGIN PGP MESSAGE-----\n\nx",
+            "it is encrypted, or signed in a way that it cannot be read; answer as plain text, or by the link if the notice has one",
+        ),
+    ] {
+        let error = site.answer(text, &anna(), 100).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text:?}");
+    }
+    site.tick(101);
+    assert_eq!(
+        (site.delivered(), state(&site.quarantine, &id, at(102))),
+        (vec![], EntryState::Held)
+    );
 }
 
 #[test]

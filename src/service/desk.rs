@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Order, Says};
-use super::decide::{Choice, DecideError, Decision, Remember, undecided};
+use super::answer::{Answer, Orders, Says, Unread};
+use super::decide::{Choice, DecideError, Decision, Remember, check_address, undecided};
 use super::quarantine::{Quarantine, QuarantineError};
 use super::token::{Token, TokenError, Tokens};
 use super::worker::meant;
@@ -48,9 +48,12 @@ pub enum Taken {
 /// Why a reply does not count; the text is for its writer.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
-    /// The first word is none of ours.
-    #[error("the first word must be send, cancel or correct")]
-    Unclear,
+    /// What it says is not clear, or cannot be read.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    /// Two of its lines say different things of one message.
+    #[error("two lines say different things of one message; write one line for it")]
+    Contradiction,
     /// `correct` without an address where there is nothing to suggest.
     #[error("write the right address behind \"correct\"")]
     NothingSuggested,
@@ -62,6 +65,9 @@ pub enum NotTaken {
     /// The reply to a digest names another message.
     #[error("{0:?} is no message of this notice")]
     NotListed(String),
+    /// Behind the orders, a message is named that they do not name.
+    #[error("what you write of {0:?} is not clear; begin with a line for each message")]
+    Behind(String),
     /// Everything was decided before.
     #[error("the messages of this notice are all decided already")]
     NothingLeft,
@@ -119,11 +125,11 @@ impl Desk {
         let token = self.token(&answer.tokens, now)?;
         let listed = quarantine.told_with(&token.entry)?;
         let orders = match listed.is_empty() {
-            false => chosen(quarantine, &listed, &answer.orders, now)?,
+            false => chosen(quarantine, &listed, answer.orders, now)?,
             true => {
                 let entry = quarantine.detail(&token.entry, now)?.entry;
                 token.fits(&entry)?;
-                vec![(token.entry, answer.says.ok_or(NotTaken::Unclear)?)]
+                vec![(token.entry, only(answer.orders?)?)]
             }
         };
         // All are looked at before the first one counts: a reply is taken whole or not at all.
@@ -162,41 +168,92 @@ impl Desk {
     }
 }
 
+/// Returns what a reply says of the one message its notice is about.
+fn only(orders: Orders) -> Result<Says, NotTaken> {
+    if orders.lines.iter().any(|order| !order.which.is_empty()) {
+        return Err(Unread::Unclear.into());
+    }
+    let mut says = orders.lines.into_iter().map(|order| order.says);
+    let first = says.next().ok_or(Unread::Unclear)?;
+    match says.all(|other| other == first) {
+        true => Ok(first),
+        false => Err(NotTaken::Contradiction),
+    }
+}
+
 /// Returns which entries of a digest a reply speaks of, and what it says of each.
+///
+/// A line that names a message goes before one about all, wherever it stands.
 fn chosen(
     quarantine: &Quarantine,
     listed: &[EntryId],
-    orders: &[Order],
+    orders: Result<Orders, Unread>,
     now: Timestamp,
 ) -> Result<Vec<(EntryId, Says)>, NotTaken> {
+    let which = || match listed.first() {
+        Some(first) => NotTaken::Which(first.clone()),
+        None => NotTaken::NothingLeft,
+    };
+    let orders = match orders {
+        Err(Unread::Unclear) => return Err(which()),
+        orders => orders?,
+    };
     let mut found: Vec<(EntryId, Says)> = Vec::new();
-    for order in orders {
-        if order.which.eq_ignore_ascii_case("all") {
-            for id in listed {
-                let entry = quarantine.detail(id, now)?.entry;
-                let named = found.iter().any(|(known, _)| known == id);
-                if !named && quarantine.waits(&entry)? {
-                    found.push((id.clone(), order.says.clone()));
-                }
-            }
-            if found.is_empty() {
-                return Err(NotTaken::NothingLeft);
-            }
-            continue;
+    let mut of_all = None;
+    for order in orders.lines {
+        if order.which.is_empty() {
+            return Err(which());
         }
-        let not_listed = || NotTaken::NotListed(order.which.clone());
-        let prefix = IdPrefix::parse(&order.which).map_err(|_| not_listed())?;
-        let mut fits = (listed.iter()).filter(|id| id.as_str().starts_with(prefix.as_str()));
-        let (Some(id), None) = (fits.next(), fits.next()) else {
-            return Err(not_listed());
-        };
-        if found.iter().all(|(known, _)| known != id) {
-            found.push((id.clone(), order.says.clone()));
+        for word in order.which {
+            if is_all(&word) {
+                let before = of_all.get_or_insert_with(|| order.says.clone());
+                if *before != order.says {
+                    return Err(NotTaken::Contradiction);
+                }
+                continue;
+            }
+            let id = named(listed, &word).ok_or(NotTaken::NotListed(word))?;
+            match found.iter().find(|(known, _)| known == id) {
+                None => found.push((id.clone(), order.says.clone())),
+                Some((_, says)) if *says == order.says => {}
+                Some(_) => return Err(NotTaken::Contradiction),
+            }
         }
     }
-    match (found.is_empty(), listed.first()) {
-        (true, Some(first)) => Err(NotTaken::Which(first.clone())),
-        _ => Ok(found),
+    // `cancle 7Q2M` is no order, and no name under one either.
+    for (at, word) in orders.behind.into_iter().enumerate() {
+        let known = |(id, _): &(EntryId, Says)| named(listed, &word) == Some(id);
+        let is_left = named(listed, &word).is_some() && !found.iter().any(known);
+        if is_left || (at == 1 && is_all(&word)) {
+            return Err(NotTaken::Behind(word));
+        }
+    }
+    if let Some(says) = of_all {
+        for id in listed {
+            let entry = quarantine.detail(id, now)?.entry;
+            let known = found.iter().any(|(known, _)| known == id);
+            if !known && quarantine.waits(&entry)? {
+                found.push((id.clone(), says.clone()));
+            }
+        }
+        if found.is_empty() {
+            return Err(NotTaken::NothingLeft);
+        }
+    }
+    Ok(found)
+}
+
+fn is_all(word: &str) -> bool {
+    word.eq_ignore_ascii_case("all")
+}
+
+/// Returns the one of `listed` that a word begins.
+fn named<'l>(listed: &'l [EntryId], word: &str) -> Option<&'l EntryId> {
+    let prefix = IdPrefix::parse(word).ok()?;
+    let mut fits = (listed.iter()).filter(|id| id.as_str().starts_with(prefix.as_str()));
+    match (fits.next(), fits.next()) {
+        (Some(id), None) => Some(id),
+        _ => None,
     }
 }
 
@@ -229,7 +286,12 @@ fn decision(
         return Err(NotTaken::Foreign);
     }
     Ok(match says {
-        Says::Decision(decision) => decision,
+        Says::Decision(decision) => {
+            if let Choice::Correct(address) = &decision.choice {
+                check_address(address)?;
+            }
+            decision
+        }
         Says::CorrectAsSuggested => Decision {
             choice: (detail.assessment.as_ref())
                 .and_then(|assessment| meant(entry, assessment))

@@ -55,7 +55,7 @@ fn answer_to_a_digest_decides_line_by_line() {
     site.tick(60);
     assert_eq!(site.sink.deliveries().len(), 1);
     let text = format!(
-        "send {}\ncancel {}.\nCorrect {}\n\nsend all",
+        "send {}\ncancel {}.\n\nCorrect {}\n\nRegards\n\nsend all",
         ids[0],
         ids[1].as_str().to_lowercase(),
         ids[2]
@@ -133,4 +133,74 @@ fn answer_to_a_digest_is_taken_whole_or_not_at_all() {
     for id in &ids[..2] {
         assert_eq!(state(&site.quarantine, id, at(101)), EntryState::Held);
     }
+}
+
+#[test]
+fn line_that_names_a_message_goes_before_all() {
+    for (number, order) in ["cancel {0} and {1}\nsend all", "send all\ncancel {0}, {1}"]
+        .iter()
+        .enumerate()
+    {
+        let site = with_budget(0);
+        let ids = digest_of(&site, 3);
+        site.tick(60);
+        let text = (order.replace("{0}", ids[0].as_str())).replace("{1}", ids[1].as_str());
+        site.answer(&text, &anna(), 100).unwrap();
+        site.tick(101);
+        use EntryState::{Dropped, Released};
+        let states = ids.iter().map(|id| state(&site.quarantine, id, at(102)));
+        assert_eq!(
+            states.collect::<Vec<_>>(),
+            [Dropped, Dropped, Released],
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn answer_to_a_digest_with_a_wrong_line_decides_nothing() {
+    let site = with_budget(0);
+    let ids = digest_of(&site, 3);
+    site.tick(60);
+    let which = format!(
+        "this notice speaks of several messages; begin with a line for each, like \"send {}\", or with \"send all\"",
+        ids[0]
+    );
+    let contradiction = "two lines say different things of one message; write one line for it";
+    let behind = |id: &str| {
+        format!("what you write of {id:?} is not clear; begin with a line for each message")
+    };
+    let none = |word: &str| format!("{word:?} is no message of this notice");
+    for (text, expected) in [
+        ("send {0}\ncancle {1}\nsend {2}", "\"send {2}\" may change the answer; write only what decides, and an empty line below it".to_owned()),
+        ("send {0}\ncancle {1}", behind("{1}")),
+        ("send {0}\n\ncancle {1}", behind("{1}")),
+        ("send {0}\ncancle all", behind("all")),
+        ("send all except {0}", none("except")),
+        ("send {0} cancel {1}", none("cancel")),
+        ("send {0} but {1}", none("but")),
+        ("send {0}\ncancel {0}", contradiction.to_owned()),
+        ("send {0} {0}\ncorrect {0}", contradiction.to_owned()),
+        ("send all\ncancel all", contradiction.to_owned()),
+        ("send {0} to x@army.mil", which.clone()),
+        ("correct {0} to x@army.mil {1}", which.clone()),
+        ("send {0}\ncancel", which.clone()),
+        (
+            "send {0}\ncorrect {1} carl@army",
+            "\"carl@army\" is not an address; write one like name@example.org".to_owned(),
+        ),
+    ] {
+        let fill = |text: &str| {
+            (ids.iter().enumerate()).fold(text.to_owned(), |text, (at, id)| {
+                text.replace(&format!("{{{at}}}"), id.as_str())
+            })
+        };
+        let error = site.answer(&fill(text), &anna(), 100).unwrap_err();
+        assert_eq!(error.to_string(), fill(&expected), "{text}");
+    }
+    for id in &ids {
+        assert_eq!(state(&site.quarantine, id, at(101)), EntryState::Held);
+    }
+    site.tick(102);
+    assert_eq!(site.delivered(), []);
 }
