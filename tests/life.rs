@@ -163,7 +163,7 @@ fn only_the_sender_decides_and_everybody_else_hears_why_not() -> Result<()> {
         (
             "anna",
             "hm",
-            "the first word must be send, cancel or correct",
+            "the first line must be send, send always, cancel, correct or correct name@example.org, and nothing else",
         ),
     ] {
         let refused = site.reply(login, &notice, text)?;
