@@ -22,8 +22,8 @@ pub struct NoticeSettings {
     /// Address the notices come from and replies go to, `straymail@example.org`. Without one
     /// no notices are sent.
     pub from: Option<String>,
-    /// Directory with templates in place of the built-in ones: `notice`, `ended` and `digest`,
-    /// each as `.txt` and `.html`; of the last two, what is missing is built in.
+    /// Directory with templates in place of the built-in ones: `notice`, `ended`, `failed` and
+    /// `digest`, each as `.txt` and `.html`; of the last three, what is missing is built in.
     pub templates: Option<PathBuf>,
     /// Most notices to one sender in an hour; further entries go into one digest an hour.
     pub per_hour: u32,
@@ -60,6 +60,10 @@ pub struct Facts {
     pub until: String,
     /// What happens without one, as the end of a sentence.
     pub ending: String,
+    /// What the sender answered before, when that could not be done.
+    pub answer: Option<String>,
+    /// Why it could not be done.
+    pub problem: Option<String>,
 }
 
 /// The header of a notice.
@@ -122,6 +126,8 @@ macro_rules! built_in {
 const NOTICE: BuiltIn = built_in!("notice");
 /// The time of one recipient is over.
 const ENDED: BuiltIn = built_in!("ended");
+/// What the sender answered cannot be done.
+const FAILED: BuiltIn = built_in!("failed");
 /// Several messages are held.
 const DIGEST: BuiltIn = built_in!("digest");
 
@@ -143,7 +149,7 @@ impl Templates {
         Templates::new(|_, built_in| Ok(built_in.to_owned()))
     }
 
-    /// Reads the templates in `dir`; an `ended` or `digest` that is not there is built in.
+    /// Reads the templates in `dir`; an `ended`, `failed` or `digest` that is not there is built in.
     ///
     /// # Errors
     /// A file does not read or its template is wrong.
@@ -167,7 +173,7 @@ impl Templates {
     ) -> Result<Templates, NoticeError> {
         let mut texts = Environment::new();
         texts.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-        for (name, plain, html) in [NOTICE, ENDED, DIGEST] {
+        for (name, plain, html) in [NOTICE, ENDED, FAILED, DIGEST] {
             // The names decide about escaping: `.html` is, `.txt` is not.
             for (name, built_in) in [
                 (format!("{name}.txt"), plain),
@@ -182,6 +188,7 @@ impl Templates {
         let example = Facts::example();
         templates.render(NOTICE, example.value(""))?;
         templates.render(ENDED, example.value(""))?;
+        templates.render(FAILED, example.value(""))?;
         templates.render(
             DIGEST,
             context! { held => vec![example.value("7Q2M7Q2M7Q")] },
@@ -227,6 +234,20 @@ impl Templates {
         facts: &Facts,
     ) -> Result<Vec<u8>, NoticeError> {
         header.mail(self.render(ENDED, facts.value(""))?)
+    }
+
+    /// Returns the notice that what a sender answered cannot be done. `which` stands behind the
+    /// word of an answer, where one notice spoke of several messages.
+    ///
+    /// # Errors
+    /// As [`Templates::compose`].
+    pub fn compose_failed(
+        &self,
+        header: &Header<'_>,
+        facts: &Facts,
+        which: &str,
+    ) -> Result<Vec<u8>, NoticeError> {
+        header.mail(self.render(FAILED, facts.value(which))?)
     }
 
     /// Returns the notice that several messages are held.
@@ -363,6 +384,8 @@ impl Facts {
             link => self.link.clone(),
             until => self.until.clone(),
             ending => self.ending.clone(),
+            answer => self.answer.clone(),
+            problem => self.problem.clone(),
         }
     }
 
@@ -378,6 +401,8 @@ impl Facts {
             link: Some("https://mail.example/d/x".into()),
             until: "1970-01-15 00:00 UTC".into(),
             ending: "it is not delivered".into(),
+            answer: Some("correct to carl@army.mil".into()),
+            problem: Some("the MTA answered RCPT TO with: 550 no such user".into()),
         }
     }
 }

@@ -46,7 +46,7 @@ pub use contact::{Contact, Correspondents, Extent, Pseudonym, Sent, Standing};
 pub use copy::Merge;
 pub use day_total::DayTotal;
 pub use days::{Day, Days, MOST_DAYS};
-pub use decision::PendingDecision;
+pub use decision::{NOBODY, PendingDecision};
 pub use entry::{Claim, Entry, EntryFilter, EntryState, Message, NewEntry, Stored};
 pub use figures::EventTally;
 pub use forgotten::Erased;

@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use held::{MESSAGE, at, envelope, files, hold, recipient, settings};
 use straymail::octets::Octets;
 use straymail::score::{Assessment, Candidate, Edit, Evidence, Finding, Reason};
+use straymail::service::decide::Decision;
 use straymail::service::quarantine::Quarantine;
 use straymail::store::EntryId;
 use support::sink::Sink;
@@ -485,6 +486,42 @@ fn filters_show_and_count_first_and_do_it_with_yes() {
     ] {
         assert_eq!(site.run(wrong).status, Some(64), "{wrong:?}");
     }
+}
+
+#[test]
+fn what_a_sender_decided_is_left_alone_and_said() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let quarantine = site.quarantine();
+    let id = hold(&quarantine, at(-20_000_000));
+    let (send, sender) = (Decision::SEND, "sender anna@example.org, by reply");
+    quarantine
+        .decide(&id, &send, sender, at(-20_000_000))
+        .unwrap();
+    drop(quarantine);
+    let shown = site.run(&["quarantine", "release", "--domain", "army.ml"]);
+    let expected = format!(
+        "straymail: 0 entries would be released, nothing was done; add --yes to do it\n\
+         straymail: left alone, because their senders decided already: {id}\n"
+    );
+    assert_eq!((shown.status, shown.err), (Some(0), expected));
+    let refused = format!(
+        "straymail: entry {id} was decided already: send as addressed, by {sender}; about to be done\n"
+    );
+    for args in [
+        &["release", id.as_str()][..],
+        &["release", "--domain", "army.ml", "--yes"],
+        &["drop", "--reason", "no", id.as_str()],
+        &["correct", id.as_str(), "carl@army.mil"],
+    ] {
+        let ran = site.run(&[&["quarantine"], args].concat());
+        assert_eq!(
+            (ran.status, ran.err.as_str()),
+            (Some(1), refused.as_str()),
+            "{args:?}"
+        );
+    }
+    assert_eq!(sink.deliveries().len(), 0);
 }
 
 #[test]

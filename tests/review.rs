@@ -499,6 +499,24 @@ fn a_reviewer_sees_what_the_sender_decided() {
         "{}",
         page.body
     );
+    // The first decision counts: a reviewer is not offered another, and it is not taken.
+    let mut rudi = pages.logged_in("rudi").unwrap();
+    let page = rudi.get(&format!("/entry/{id}")).unwrap();
+    assert!(!page.body.contains("<button class=\"stop\">Drop</button>"));
+    let seal = rudi.get("/").unwrap().seal();
+    for action in ["release", "drop"] {
+        let (id, action) = (id.as_str(), ("action", action));
+        let fields = [
+            ("seal", seal.as_str()),
+            ("id", id),
+            action,
+            ("reason", "no"),
+        ];
+        let page = rudi.post("/decide", &fields).unwrap();
+        assert_eq!(page.status, 409);
+        assert!(page.body.contains("was decided already"), "{}", page.body);
+    }
+    assert_eq!(state(&pages, &id), EntryState::Held);
 }
 
 #[test]

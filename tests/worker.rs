@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+#[path = "worker/decided.rs"]
+mod decided;
 #[path = "worker/digest.rs"]
 mod digest;
 #[path = "worker/figures.rs"]

@@ -189,6 +189,15 @@ pub fn not_carried_out(log: &Logger, entry: &EntryId, tries: u32, error: &dyn Er
     );
 }
 
+/// A decision cannot be carried out, and is not tried again.
+pub fn given_back(log: &Logger, entry: &EntryId, told: &str, error: &dyn Error) {
+    warn!(log, "decision given up, the entry waits for another";
+        "entry" => %entry,
+        "sender" => told,
+        "error" => chain(error),
+    );
+}
+
 /// A sender was told of a held recipient, or never will be.
 pub fn notified(log: &Logger, entry: &EntryId, what: &str) {
     info!(log, "notice"; "entry" => %entry, "sent" => what);

@@ -35,6 +35,8 @@ struct Shown {
     id: String,
     state: EntryState,
     open: bool,
+    /// What its sender decided and the worker has yet to do.
+    decided: Option<String>,
     changed_at: String,
     to_plain: String,
     from_plain: String,
@@ -196,12 +198,9 @@ pub(super) async fn entry(
             }
             let pending = quarantine.pending_decision(&id)?;
             let mut facts = facts(&detail, message.as_ref());
-            if let Some(decision) = pending {
-                let what = decision.corrected.map_or("send".to_owned(), |to| {
-                    format!("send to {} instead", show::address(&to))
-                });
-                let by = Untrusted::text(&decision.actor).to_string();
-                facts.push(("Decided", format!("{what}, by {by}; about to be done")));
+            let decided = pending.map(|pending| Untrusted::text(&pending.to_string()).to_string());
+            if let Some(decided) = &decided {
+                facts.push(("Decided", decided.clone()));
             }
             let entry = &detail.entry;
             Ok(Shown {
@@ -209,6 +208,7 @@ pub(super) async fn entry(
                 id: id.to_string(),
                 state: entry.state,
                 open,
+                decided,
                 changed_at: show::time(entry.changed_at),
                 to_plain: show::address(&entry.address),
                 from_plain: show::address(&entry.message.sender_address),

@@ -142,7 +142,9 @@ impl From<QuarantineError> for Failure {
             | QuarantineError::NoEntry(_)
             | QuarantineError::NoApproval(_)
             | QuarantineError::Ambiguous { .. } => Failure::none(text),
-            QuarantineError::Finished { .. } | QuarantineError::BeingReleased { .. } => {
+            QuarantineError::Finished { .. }
+            | QuarantineError::BeingReleased { .. }
+            | QuarantineError::Decided(_) => {
                 Failure::told(StatusCode::CONFLICT, "Somebody was faster", text)
             }
             QuarantineError::Store(error) => error.into(),

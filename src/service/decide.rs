@@ -6,7 +6,10 @@
 
 use jiff::Timestamp;
 
-use super::quarantine::{Quarantine, QuarantineError, about, require};
+use super::quarantine::{EntryDetail, Quarantine, QuarantineError, about, require};
+use crate::domain::Domain;
+use crate::octets::Octets;
+use crate::public_suffix::PublicSuffixes;
 use crate::store::{
     AuditEvent, Durability, Entry, EntryId, EntryState, EventKind, NewApproval, Origin,
     PendingDecision, StoreError,
@@ -58,6 +61,9 @@ pub enum DecideError {
     /// The corrected address is none.
     #[error("{0:?} is not an address; write one like name@example.org")]
     NotAnAddress(String),
+    /// The corrected address needs what the message was not handed in with.
+    #[error("the message cannot go to {0:?}: it was not sent with SMTPUTF8")]
+    NotAscii(String),
     /// The quarantine refused.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
@@ -90,9 +96,13 @@ impl Quarantine {
         actor: &str,
         now: Timestamp,
     ) -> Result<Entry, DecideError> {
-        if let Choice::Correct(address) = &decision.choice {
-            check_address(address)?;
-        }
+        let decision = &match &decision.choice {
+            Choice::Correct(address) => Decision {
+                choice: Choice::Correct(self.correction(id, address)?),
+                ..*decision
+            },
+            _ => decision.clone(),
+        };
         let entry = self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
             undecided(&entry)?;
@@ -122,6 +132,21 @@ impl Quarantine {
         })?;
         self.remove_if_finished(&entry)?;
         Ok(entry)
+    }
+
+    /// Returns a corrected address as it goes to the MTA.
+    fn correction(&self, id: &EntryId, address: &str) -> Result<String, DecideError> {
+        let sendable = sendable_address(address)?;
+        if !sendable.is_ascii() {
+            let entry = self.store.read(|ledger| require(ledger, id))?;
+            undecided(&entry)?;
+            let args = self.envelope(&entry)?.sender_args;
+            let utf8 = |arg: &Octets| arg.as_bytes().eq_ignore_ascii_case(b"SMTPUTF8");
+            if !args.iter().any(utf8) {
+                return Err(DecideError::NotAscii(address.to_owned()));
+            }
+        }
+        Ok(sendable)
     }
 
     /// Returns the decision about an entry that the worker has still to carry out.
@@ -173,6 +198,34 @@ impl Quarantine {
     }
 }
 
+/// What a sender answered about an entry that waits all the same: it could not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The answer, as in the audit record: `correct to bob@example.org`.
+    pub answer: String,
+    /// Whether it says that the address is wrong.
+    pub rejects: bool,
+    /// What went wrong, as far as it is known.
+    pub why: Option<String>,
+}
+
+impl EntryDetail {
+    /// Returns what its sender answered since the entry is held, when that did not end it.
+    pub fn failed(&self) -> Option<Failed> {
+        let answered = self.history.iter().rev().find(|record| {
+            record.event.kind == EventKind::Decided
+                && record.event.actor.starts_with("sender ")
+                && record.at >= self.entry.held_at
+        })?;
+        let answer = answered.event.detail.clone().unwrap_or_default();
+        Some(Failed {
+            rejects: !answer.starts_with("send"),
+            answer,
+            why: self.entry.last_error.clone(),
+        })
+    }
+}
+
 /// Checks that the entry still waits for a decision.
 ///
 /// # Errors
@@ -202,12 +255,13 @@ fn in_words(decision: &Decision) -> String {
     }
 }
 
-/// Checks a corrected address, which goes into a RCPT command: a plain `local@domain` and
-/// nothing else.
+/// Returns a corrected address as it goes into a RCPT command: a plain `local@domain` and
+/// nothing else, its domain in A-labels.
 ///
 /// # Errors
 /// [`DecideError::NotAnAddress`].
-pub fn check_address(address: &str) -> Result<(), DecideError> {
+pub fn sendable_address(address: &str) -> Result<String, DecideError> {
+    let none = || DecideError::NotAnAddress(address.to_owned());
     let plain = |c: char| c.is_alphanumeric() || ".!#$&'*+-/=?^_`{|}~@".contains(c);
     let (local, domain) = address.rsplit_once('@').unwrap_or_default();
     if local.is_empty()
@@ -216,7 +270,11 @@ pub fn check_address(address: &str) -> Result<(), DecideError> {
         || address.len() > 254
         || !address.chars().all(plain)
     {
-        return Err(DecideError::NotAnAddress(address.to_owned()));
+        return Err(none());
     }
-    Ok(())
+    if domain.is_ascii() {
+        return Ok(address.to_owned());
+    }
+    let domain = Domain::parse(domain.as_bytes(), &PublicSuffixes::built_in());
+    Ok(format!("{local}@{}", domain.map_err(|_| none())?.ascii()))
 }

@@ -29,10 +29,10 @@ use crate::spool::{
 use crate::store::{
     Approval, AuditEvent, AuditFilter, AuditRecord, Counts, Day, DayTotal, Durability, Entry,
     EntryFilter, EntryId, EntryState, EventKind, IdPrefix, Ledger, Message, NewApproval, NewEntry,
-    NewLetter, Store, StoreError, Stored, Verified,
+    NewLetter, PendingDecision, Store, StoreError, Stored, Verified,
 };
 
-pub use error::{Cap, HoldError, QuarantineError};
+pub use error::{Cap, HoldError, QuarantineError, Retry};
 pub use recovery::Recovery;
 pub(super) use recovery::{BATCH, WithoutRows};
 pub use release::Released;
@@ -305,7 +305,7 @@ impl Quarantine {
     /// Throws a waiting entry away; its message file goes when no other entry needs it.
     ///
     /// # Errors
-    /// The entry is finished or being released, or the store refused.
+    /// The entry is finished, being released or about to be, or the store refused.
     pub fn drop_entry(
         &self,
         id: &EntryId,
@@ -347,12 +347,11 @@ impl Quarantine {
         };
         let entry = self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
-            if end == EntryState::Expired && ledger.decision(id)?.is_some() {
-                return Err(QuarantineError::Decided(id.clone()));
-            }
             if !ledger.discard(id, end, now)? {
                 return Err(not_waiting(entry));
             }
+            refuse_decided(ledger, id)?;
+            ledger.remove_decision(id)?;
             if let Some(letter) = letter {
                 ledger.put_letter(id, letter, now)?;
             }
@@ -555,6 +554,15 @@ pub(super) fn require(ledger: &Ledger<'_>, id: &EntryId) -> Result<Entry, Quaran
     ledger
         .entry(id)?
         .ok_or_else(|| QuarantineError::NoEntry(IdPrefix::from(id)))
+}
+
+/// Checks that nobody decided about an entry before; called in the transaction that decides.
+/// What a process of ours planned for want of a decision makes room for one.
+fn refuse_decided(ledger: &Ledger<'_>, id: &EntryId) -> Result<(), QuarantineError> {
+    match ledger.decision(id)?.filter(PendingDecision::is_of_a_person) {
+        Some(pending) => Err(QuarantineError::Decided(Box::new(pending))),
+        None => Ok(()),
+    }
 }
 
 fn not_waiting(entry: Entry) -> QuarantineError {

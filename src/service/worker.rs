@@ -6,6 +6,7 @@
 //! all.
 
 mod end;
+mod give_back;
 mod notify;
 mod tidy;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mail_parser::MessageParser;
 
-use super::quarantine::{Quarantine, QuarantineError, about};
+use super::quarantine::{Quarantine, QuarantineError, Retry, about};
 use super::token::Tokens;
 use crate::fault;
 use crate::logging::event;
@@ -30,7 +31,7 @@ use crate::untrusted::Untrusted;
 /// Most of one kind done in one tick, so that no kind keeps the others waiting.
 const BATCH: u32 = 100;
 
-/// A decision that could not be carried out so often is given back to the admin: with the
+/// A decision that could not be carried out so often is given back to who made it: with the
 /// pauses of [`pause`] that is more than a day.
 const MAX_TRIES: u32 = 30;
 
@@ -139,10 +140,7 @@ impl Worker {
         for decision in &due {
             self.step();
             let id = &decision.entry;
-            let result = match &decision.corrected {
-                None => self.quarantine.release(id, &decision.actor, now),
-                Some(to) => self.quarantine.correct(id, to, &decision.actor, now),
-            };
+            let result = self.quarantine.carry_out(decision, now);
             fault::point("decision.carried-out");
             match result {
                 Ok(released) => event::carried_out(&self.log, id, &released.reply),
@@ -151,13 +149,14 @@ impl Worker {
                 Err(QuarantineError::Finished { .. } | QuarantineError::NoEntry(_)) => {
                     self.forget(decision)?;
                 }
+                // Another worker gave it up meanwhile.
+                Err(QuarantineError::TakenBack(_)) => {}
+                Err(error) if decision.is_of_a_person() && is_hopeless(&error, decision.tries) => {
+                    self.give_back(decision, &error, now)?;
+                }
                 Err(error) => {
                     event::not_carried_out(&self.log, id, decision.tries, &error);
-                    if decision.tries >= MAX_TRIES {
-                        self.forget(decision)?;
-                    } else {
-                        self.postpone(decision, &event::chain(&error), now)?;
-                    }
+                    self.postpone(decision, &event::chain(&error), now)?;
                 }
             }
         }
@@ -188,6 +187,10 @@ impl Worker {
         for letter in &due {
             let sent = self.send(&letter.addressee, &letter.message);
             fault::point("letter.sent");
+            let what = (self.quarantine.store)
+                .read(|ledger| ledger.entry(&letter.entry))?
+                .filter(|entry| entry.state.is_open())
+                .map_or("end", |_| "failure");
             match sent {
                 Err(error) if error.is_temporary() && letter.tries < MAX_TRIES => {
                     event::not_notified(&self.log, &letter.entry, &error);
@@ -196,11 +199,13 @@ impl Worker {
                         ledger.postpone_letter(letter.id, &event::chain(&error), next)
                     })?;
                 }
-                Ok(()) => {
-                    self.finish_letter(letter, &format!("end told to {}", letter.addressee), now)?
-                }
+                Ok(()) => self.finish_letter(
+                    letter,
+                    &format!("{what} told to {}", letter.addressee),
+                    now,
+                )?,
                 Err(error) => {
-                    let what = format!("end not told: {}", event::chain(&error));
+                    let what = format!("{what} not told: {}", event::chain(&error));
                     self.finish_letter(letter, &what, now)?;
                 }
             }
@@ -248,15 +253,31 @@ impl Worker {
     ) -> Result<Facts, QuarantineError> {
         let detail = self.quarantine.detail(&entry.id, now)?;
         let until = later(entry.held_at, self.settings.keep_for);
-        let at_end = self.settings.at_end;
-        Ok(facts(
-            entry,
-            detail.assessment.as_ref(),
-            until,
-            link,
-            at_end,
-        ))
+        let failed = detail.failed();
+        let at_end = match self.settings.at_end {
+            // As `end_one` does.
+            AtEnd::Release if failed.as_ref().is_some_and(|failed| failed.rejects) => AtEnd::Drop,
+            at_end => at_end,
+        };
+        let (answer, problem) = failed.map_or((None, None), |f| (Some(f.answer), f.why));
+        Ok(Facts {
+            answer: answer.map(|text| Untrusted::text(&text).to_string()),
+            problem: problem.map(|text| Untrusted::text(&text).to_string()),
+            ..facts(entry, detail.assessment.as_ref(), until, link, at_end)
+        })
     }
+}
+
+/// Returns whether what failed now, and `tries` times before, is not worth another try.
+fn is_hopeless(error: &QuarantineError, tries: u32) -> bool {
+    let refused = matches!(
+        error,
+        QuarantineError::NotReleased {
+            retry: Retry::Never,
+            ..
+        }
+    );
+    refused || tries >= MAX_TRIES
 }
 
 fn facts(
@@ -278,6 +299,8 @@ fn facts(
         sent_at: shown_time(entry.message.received_at),
         link,
         until: shown_time(until),
+        answer: None,
+        problem: None,
         ending: match at_end {
             AtEnd::Drop => "it is thrown away".to_owned(),
             AtEnd::Bounce => "it is returned to you as undeliverable".to_owned(),

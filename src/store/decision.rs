@@ -1,5 +1,7 @@
 //! What senders decided and the worker has yet to carry out.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
@@ -16,6 +18,34 @@ pub struct PendingDecision {
     pub actor: String,
     /// How often it was tried to carry out.
     pub tries: u32,
+    /// Why the last try failed, if one did.
+    pub last_error: Option<String>,
+}
+
+/// Who decides about an entry that nobody decided on, where it is delivered then.
+pub const NOBODY: &str = "worker, nobody decided in time";
+
+impl PendingDecision {
+    /// Returns whether a person decided, and not one of our processes for want of one.
+    pub fn is_of_a_person(&self) -> bool {
+        !["worker", "milter"]
+            .iter()
+            .any(|process| self.actor.starts_with(process))
+    }
+}
+
+impl fmt::Display for PendingDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.corrected {
+            Some(to) => write!(f, "send to {to} instead")?,
+            None => f.write_str("send as addressed")?,
+        }
+        write!(f, ", by {}; ", self.actor)?;
+        match &self.last_error {
+            Some(why) => write!(f, "not done yet: {why}"),
+            None => f.write_str("about to be done"),
+        }
+    }
 }
 
 impl Ledger<'_> {
@@ -42,7 +72,7 @@ impl Ledger<'_> {
     pub fn decision(&self, id: &EntryId) -> Result<Option<PendingDecision>, StoreError> {
         self.connection
             .query_row(
-                "SELECT entry, corrected, actor, tries FROM decision WHERE entry = ?1",
+                "SELECT entry, corrected, actor, tries, last_error FROM decision WHERE entry = ?1",
                 [id],
                 read_decision,
             )
@@ -60,7 +90,7 @@ impl Ledger<'_> {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT entry, corrected, actor, tries FROM decision
+                "SELECT entry, corrected, actor, tries, last_error FROM decision
                  WHERE next_try <= ?1 OR next_try > ?2 ORDER BY decided_at LIMIT ?3",
             )
             .map_err(error)?;
@@ -118,5 +148,6 @@ fn read_decision(row: &rusqlite::Row<'_>) -> rusqlite::Result<PendingDecision> {
         corrected: row.get(1)?,
         actor: row.get(2)?,
         tries: row.get(3)?,
+        last_error: (row.get::<_, Option<String>>(4)?).filter(|why| !why.is_empty()),
     })
 }

@@ -99,6 +99,9 @@ impl Sink {
 /// How recipients begin that are refused.
 const NOBODY: &str = "no-such-user@";
 
+/// How recipients begin that are to be tried later.
+const BUSY: &str = "busy@";
+
 /// Speaks SMTP with one client until it leaves.
 fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     let mut input = BufReader::new(stream.try_clone()?);
@@ -134,6 +137,8 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
                 let recipient = path_and_args(&line);
                 if recipient.0.starts_with(NOBODY) {
                     b"550 5.1.1 no such user\r\n"
+                } else if recipient.0.starts_with(BUSY) {
+                    b"450 4.2.1 mailbox busy\r\n"
                 } else {
                     if let Some(delivery) = &mut current {
                         delivery.recipients.push(recipient);

@@ -1,6 +1,6 @@
 //! `straymail quarantine release`, `drop` and `correct`.
 
-use crate::service::decide::check_address;
+use crate::service::decide::sendable_address;
 
 use super::filters::Which;
 use crate::cli::desk::{Desk, address, json};
@@ -106,13 +106,13 @@ impl Drop {
 
 impl Correct {
     pub(super) fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        check_address(&self.address)?;
+        let to = sendable_address(&self.address)?;
         let id = desk.quarantine.find(&self.id)?;
-        let sent = (desk.quarantine).correct(&id, &self.address, &desk.actor, desk.now)?;
+        let sent = (desk.quarantine).correct(&id, &to, &desk.actor, desk.now)?;
         if self.json {
             return json(&sent.entry, desk.out);
         }
-        let (was, is) = (address(&sent.entry.address), address(&self.address));
+        let (was, is) = (address(&sent.entry.address), address(&to));
         writeln!(
             desk.out,
             "{id} sent to {is} instead of {was}: {}",

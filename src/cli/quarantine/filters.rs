@@ -113,12 +113,21 @@ impl Which {
         }
         let waiting = vec![EntryState::Pending, EntryState::Held];
         let filter = self.filters.select(waiting, None, desk)?;
-        let entries = desk.quarantine.entries(&filter, desk.now)?;
+        let mut entries = desk.quarantine.entries(&filter, desk.now)?;
         if self.yes {
+            // Also those whose senders decided: each of them is told of when its turn comes.
             return Ok(Some(
                 entries.iter().map(|entry| entry.id.to_string()).collect(),
             ));
         }
+        let fit = entries.len();
+        let mut decided = Vec::new();
+        for entry in &entries {
+            if desk.quarantine.pending_decision(&entry.id)?.is_some() {
+                decided.push(entry.id.clone());
+            }
+        }
+        entries.retain(|entry| !decided.contains(&entry.id));
         if as_json {
             entries.iter().try_for_each(|entry| json(entry, desk.out))?;
         } else if !entries.is_empty() {
@@ -131,6 +140,13 @@ impl Which {
         eprintln!(
             "straymail: {count} {noun} would be {what}, nothing was done; add --yes to do it"
         );
+        if count < fit {
+            let ids: Vec<String> = decided.iter().map(ToString::to_string).collect();
+            eprintln!(
+                "straymail: left alone, because their senders decided already: {}",
+                ids.join(", ")
+            );
+        }
         Ok(None)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::spool::SpoolError;
-use crate::store::{EntryId, EntryState, IdPrefix, IdPrefixError, StoreError};
+use crate::store::{EntryId, EntryState, IdPrefix, IdPrefixError, PendingDecision, StoreError};
 
 /// Why the quarantine did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +49,12 @@ pub enum QuarantineError {
         /// When.
         at: Timestamp,
     },
-    /// Its sender decided, and the worker has yet to carry it out.
-    #[error("the sender of entry {0} has just decided to send it")]
-    Decided(EntryId),
+    /// It was decided before, and the worker has yet to carry it out.
+    #[error("entry {entry} was decided already: {0}", entry = .0.entry)]
+    Decided(Box<PendingDecision>),
+    /// The decision that was to be carried out does not count any more.
+    #[error("the decision about entry {0} was taken back")]
+    TakenBack(EntryId),
     /// Somebody else is releasing the entry.
     #[error(
         "entry {id} is being released by another process; if that died, it can be taken again at {until:.0}"
@@ -69,6 +72,8 @@ pub enum QuarantineError {
         id: EntryId,
         /// The reason with its causes.
         why: String,
+        /// Whether to try it again.
+        retry: Retry,
     },
     /// The MTA took the message, but that could not be written down.
     #[error(
@@ -81,6 +86,15 @@ pub enum QuarantineError {
         #[source]
         source: StoreError,
     },
+}
+
+/// Whether what failed may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It may.
+    Later,
+    /// The MTA refused this message or this address for good.
+    Never,
 }
 
 /// Why a message was not held. The client must be asked to try again: it was not taken.

@@ -14,14 +14,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::{Quarantine, QuarantineError, about, not_waiting, require};
+use super::{Quarantine, QuarantineError, Retry, about, not_waiting, refuse_decided, require};
 use crate::fault;
 use crate::logging::event;
 use crate::octets::Octets;
-use crate::smtp::{self, Accepted, Delivery, SmtpError};
+use crate::smtp::{self, Accepted, Delivery, SmtpError, Stage};
 use crate::store::{
     Approval, AuditEvent, Claim, Durability, Entry, EntryId, EventKind, NewApproval, Origin,
-    StoreError,
+    PendingDecision, StoreError,
 };
 
 /// How often the mark after a delivery is tried; each try waits for a lock on its own.
@@ -38,6 +38,35 @@ pub struct Released {
     pub left_out: Vec<Octets>,
 }
 
+/// What is to be handed to the MTA, and on whose word.
+struct Order<'a> {
+    /// The address to send to instead; `None` to send as addressed.
+    corrected: Option<&'a str>,
+    /// Who said so.
+    actor: &'a str,
+    /// Since when that counts.
+    standing: Standing,
+}
+
+/// How an order stands to what was decided before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is given now, and comes too late when there is a decision already.
+    OnTheSpot,
+    /// It is the decision noted before.
+    Decided,
+}
+
+impl<'a> Order<'a> {
+    fn on_the_spot(corrected: Option<&'a str>, actor: &'a str) -> Order<'a> {
+        Order {
+            corrected,
+            actor,
+            standing: Standing::OnTheSpot,
+        }
+    }
+}
+
 /// Why a delivery failed.
 #[derive(Debug, thiserror::Error)]
 enum DeliverError {
@@ -49,19 +78,38 @@ enum DeliverError {
     Smtp(#[from] SmtpError),
 }
 
+impl DeliverError {
+    fn retry(&self) -> Retry {
+        match self {
+            // Greeting and EHLO are about us, not about the message: an admin will mend that.
+            DeliverError::Smtp(SmtpError::Refused {
+                stage: Stage::Greeting | Stage::Ehlo,
+                ..
+            }) => Retry::Later,
+            DeliverError::Smtp(
+                error @ (SmtpError::Refused { .. }
+                | SmtpError::NotOffered { .. }
+                | SmtpError::Unsendable(_)),
+            ) if !error.is_temporary() => Retry::Never,
+            DeliverError::Smtp(_) | DeliverError::Message(_) => Retry::Later,
+        }
+    }
+}
+
 impl Quarantine {
     /// Hands the entry to the MTA, with the sender, arguments and octets it came with.
     ///
     /// # Errors
-    /// [`QuarantineError::NotReleased`]: it is held as before. [`QuarantineError::NotMarked`]:
-    /// it was delivered. Others: nothing happened.
+    /// [`QuarantineError::Decided`]: its sender was faster. [`QuarantineError::NotReleased`]: it
+    /// is held as before. [`QuarantineError::NotMarked`]: it was delivered. Others: nothing
+    /// happened.
     pub fn release(
         &self,
         id: &EntryId,
         actor: &str,
         now: Timestamp,
     ) -> Result<Released, QuarantineError> {
-        self.send(id, None, actor, now)
+        self.send(id, &Order::on_the_spot(None, actor), now)
     }
 
     /// Hands the entry to the MTA for `corrected` (`local@domain`), the recipient its sender
@@ -77,7 +125,25 @@ impl Quarantine {
         actor: &str,
         now: Timestamp,
     ) -> Result<Released, QuarantineError> {
-        self.send(id, Some(corrected), actor, now)
+        self.send(id, &Order::on_the_spot(Some(corrected), actor), now)
+    }
+
+    /// Carries out what was decided before.
+    ///
+    /// # Errors
+    /// As [`Quarantine::release`]; [`QuarantineError::TakenBack`] when the decision is not the
+    /// one that counts any more.
+    pub fn carry_out(
+        &self,
+        decision: &PendingDecision,
+        now: Timestamp,
+    ) -> Result<Released, QuarantineError> {
+        let order = Order {
+            corrected: decision.corrected.as_deref(),
+            actor: &decision.actor,
+            standing: Standing::Decided,
+        };
+        self.send(&decision.entry, &order, now)
     }
 
     /// Returns the entry that is being released just now from this sender to this recipient: mail
@@ -97,13 +163,13 @@ impl Quarantine {
     fn send(
         &self,
         id: &EntryId,
-        corrected: Option<&str>,
-        actor: &str,
+        order: &Order<'_>,
         now: Timestamp,
     ) -> Result<Released, QuarantineError> {
+        let (corrected, actor) = (order.corrected, order.actor);
         let started = Instant::now();
         let clock = || now.saturating_add(started.elapsed()).unwrap_or(now);
-        let (claim, entry, approval) = self.claim(id, corrected.is_none(), actor, now)?;
+        let (claim, entry, approval) = self.claim(id, order, now)?;
         fault::point("release.claimed");
         match self.deliver(&entry, corrected) {
             Ok(accepted) => {
@@ -116,6 +182,7 @@ impl Quarantine {
                 Err(QuarantineError::NotReleased {
                     id: id.clone(),
                     why,
+                    retry: error.retry(),
                 })
             }
         }
@@ -124,8 +191,7 @@ impl Quarantine {
     fn claim(
         &self,
         id: &EntryId,
-        approve: bool,
-        actor: &str,
+        order: &Order<'_>,
         now: Timestamp,
     ) -> Result<(Claim, Entry, Option<Approval>), QuarantineError> {
         self.store.write(Durability::Synced, |ledger| {
@@ -133,7 +199,19 @@ impl Quarantine {
             let Some(claim) = ledger.claim(id, now, self.settings.lease)? else {
                 return Err(not_waiting(entry));
             };
-            if !approve {
+            match order.standing {
+                Standing::OnTheSpot => refuse_decided(ledger, id)?,
+                Standing::Decided => {
+                    let counts = (ledger.decision(id)?).is_some_and(|pending| {
+                        pending.corrected.as_deref() == order.corrected
+                            && pending.actor == order.actor
+                    });
+                    if !counts {
+                        return Err(QuarantineError::TakenBack(id.clone()));
+                    }
+                }
+            }
+            if order.corrected.is_some() {
                 return Ok((claim, entry, None));
             }
             let approval = NewApproval {
@@ -143,7 +221,7 @@ impl Quarantine {
                     now.saturating_add(self.settings.approval_for)
                         .unwrap_or(now),
                 ),
-                owner: actor.to_owned(),
+                owner: order.actor.to_owned(),
                 reason: format!("release of entry {id}"),
                 origin: Origin::Release(id.clone()),
             };

@@ -17,7 +17,7 @@ use crate::notice::{Bounce, Facts, Header, host};
 use crate::score::Assessment;
 use crate::service::decide::{DecideError, Decision};
 use crate::service::quarantine::QuarantineError;
-use crate::store::{Durability, Entry, NewLetter, Passage};
+use crate::store::{Durability, Entry, NOBODY, NewLetter, Passage};
 
 /// A worker that was not seen for so long was stopped, or the clock jumped.
 const GAP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -57,10 +57,15 @@ impl Worker {
     }
 
     fn end_one(&self, entry: &Entry, now: Timestamp) -> Result<(), DecideError> {
+        let rejected = || -> Result<bool, QuarantineError> {
+            let failed = self.quarantine.detail(&entry.id, now)?.failed();
+            Ok(failed.is_some_and(|failed| failed.rejects))
+        };
         let letter = match self.settings.at_end {
+            // Whoever said that the address is wrong must not see it used in the end.
+            AtEnd::Release if rejected()? => self.farewell(entry, now),
             AtEnd::Release => {
-                let actor = "worker, nobody decided in time";
-                (self.quarantine).decide(&entry.id, &Decision::SEND, actor, now)?;
+                (self.quarantine).decide(&entry.id, &Decision::SEND, NOBODY, now)?;
                 fault::point("end.decided");
                 return Ok(());
             }

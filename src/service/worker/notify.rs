@@ -199,7 +199,8 @@ impl Worker {
         if had >= self.notices.per_hour {
             return Err(NotNotified::Budget(had));
         }
-        let (token, facts) = self.decidable(entry, now)?;
+        let until = later(entry.held_at, self.settings.keep_for);
+        let (token, facts) = self.decidable(entry, until, now)?;
         let header = Header {
             from,
             to,
@@ -229,7 +230,8 @@ impl Worker {
         let mut id = String::new();
         let mut items = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (token, facts) = self.decidable(entry, now)?;
+            let until = later(entry.held_at, self.settings.keep_for);
+            let (token, facts) = self.decidable(entry, until, now)?;
             id = token;
             items.push(Item {
                 id: entry.id.to_string(),
@@ -256,13 +258,13 @@ impl Worker {
         (self.quarantine.store).read(|ledger| ledger.notices_since(to, since, now))
     }
 
-    /// Returns the token that lets its holder decide about an entry, and what to tell.
-    fn decidable(
+    /// Returns the token that lets its holder decide about an entry until then, and what to tell.
+    pub(super) fn decidable(
         &self,
         entry: &Entry,
+        until: Timestamp,
         now: Timestamp,
     ) -> Result<(String, crate::notice::Facts), QuarantineError> {
-        let until = later(entry.held_at, self.settings.keep_for);
         let token = self.tokens.sign(entry, until);
         let link = (self.settings.confirm_url.as_ref()).map(|url| format!("{url}{token}"));
         Ok((token, self.facts(entry, link, now)?))
