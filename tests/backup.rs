@@ -17,11 +17,12 @@ use held::{at, envelope, files, hold, open, settings, state};
 use straymail::logging;
 use straymail::notice::{NoticeSettings, Templates};
 use straymail::service::backup::{self, BackupError, Existing, Restored};
+use straymail::service::decide::{Choice, Decision};
 use straymail::service::quarantine::{Quarantine, QuarantineSettings};
 use straymail::service::token::Tokens;
-use straymail::service::worker::{Worker, WorkerSettings};
+use straymail::service::worker::{AtEnd, Worker, WorkerSettings};
 use straymail::store::{
-    ApprovalId, EntryFilter, EntryId, EntryState, NewApproval, Origin, Verified,
+    ApprovalId, EntryFilter, EntryId, EntryState, NewApproval, NewLetter, Origin, Verified,
 };
 use support::sink::Sink;
 
@@ -151,6 +152,102 @@ fn a_restore_replaces_nothing_unasked_and_nothing_in_use() {
         backup::backup(&open(&dir, 1), &saved),
         Err(BackupError::Exists { .. })
     ));
+}
+
+/// A worker that goes on where the one before stopped.
+fn worker(dir: &Path, sink: &Sink, at_end: AtEnd) -> (Arc<Quarantine>, Worker) {
+    let quarantine = Arc::new(open(dir, sink.port()));
+    let settings = WorkerSettings {
+        own: vec!["example.org".to_owned()],
+        at_end,
+        ..WorkerSettings::default()
+    };
+    let notices = NoticeSettings {
+        from: Some("straymail@example.org".to_owned()),
+        ..NoticeSettings::default()
+    };
+    let worker = Worker::new(
+        Arc::clone(&quarantine),
+        settings,
+        notices,
+        Templates::built_in().unwrap(),
+        Arc::new(Tokens::open(dir, at(0)).unwrap()),
+        logging::discard(),
+    );
+    (quarantine, worker)
+}
+
+#[test]
+fn what_was_decided_before_a_backup_is_not_done_once_more_after_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, saved) = (home.path().join("state"), home.path().join("saved"));
+    let sink = Sink::start().unwrap();
+    let (quarantine, worker_before) = worker(&dir, &sink, AtEnd::Drop);
+    let send = hold_number(&quarantine, 1);
+    let correct = hold_number(&quarantine, 2);
+    let ended = hold_number(&quarantine, 3);
+    worker_before.tick(at(60)).unwrap();
+    let sender = "sender anna@example.org, by reply";
+    (quarantine.decide(&send, &Decision::SEND, sender, at(61))).unwrap();
+    let corrected = Decision {
+        choice: Choice::Correct("carl@army.mil".to_owned()),
+        ..Decision::SEND
+    };
+    (quarantine.decide(&correct, &corrected, sender, at(61))).unwrap();
+    let letter = NewLetter {
+        addressee: "anna@example.org".to_owned(),
+        message: b"Subject: x\r\n\r\n".to_vec(),
+    };
+    (quarantine.expire_entry(&ended, "nobody decided in time", Some(&letter), at(61))).unwrap();
+    backup::backup(&quarantine, &saved).unwrap();
+    worker_before.tick(at(62)).unwrap();
+    let sent = sink.deliveries().len();
+    drop((worker_before, quarantine));
+    let restored = restore(&saved, &dir, Existing::SetAside).unwrap();
+    assert_eq!(restored.undecided, 2);
+    let (quarantine, worker_after) = worker(&dir, &sink, AtEnd::Drop);
+    worker_after.tick(at(200)).unwrap();
+    worker_after.tick(at(5000)).unwrap();
+    assert_eq!(sink.deliveries().len(), sent);
+    let mut both = vec![send.clone(), correct.clone()];
+    both.sort();
+    assert_eq!(waiting(&quarantine), both);
+    let note = |id: &EntryId| {
+        let history = quarantine.detail(id, at(5001)).unwrap().history;
+        history.last().unwrap().event.detail.clone().unwrap()
+    };
+    assert_eq!(
+        note(&correct),
+        format!(
+            "restored from a backup, where it was decided as: send to carl@army.mil instead, by {sender}; about to be done; it waits for a new decision"
+        )
+    );
+    assert!(note(&ended).contains("a letter to anna@example.org was yet to be sent"));
+    assert!(matches!(
+        quarantine.verify_audit(None).unwrap(),
+        Verified::Intact { .. }
+    ));
+    // A new decision counts.
+    quarantine.release(&send, "cli anna", at(5002)).unwrap();
+    assert_eq!(sink.deliveries().len(), sent + 1);
+}
+
+#[test]
+fn what_is_added_from_a_backup_brings_no_decision_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, saved) = (home.path().join("state"), home.path().join("saved"));
+    let sink = Sink::start().unwrap();
+    let quarantine = open(&dir, sink.port());
+    let id = hold_number(&quarantine, 1);
+    (quarantine.decide(&id, &Decision::SEND, "sender anna@example.org", at(61))).unwrap();
+    backup::backup(&quarantine, &saved).unwrap();
+    let (other, worker) = worker(&home.path().join("other"), &sink, AtEnd::Drop);
+    let restored = other.add_missing(&saved, "cli anna", at(100)).unwrap();
+    assert_eq!(restored.restored, 1);
+    worker.tick(at(200)).unwrap();
+    assert_eq!(waiting(&other), [id]);
+    let mails = sink.deliveries();
+    assert!(mails.iter().all(|mail| mail.sender.is_empty()), "{mails:?}");
 }
 
 #[test]

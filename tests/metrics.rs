@@ -36,7 +36,10 @@ fn start(directory: &Path) -> Result<Daemon> {
 
 /// The page, without the head of the answer.
 fn page(directory: &Path) -> Result<String> {
-    let mut stream = UnixStream::connect(directory.join("metrics.sock"))?;
+    // The milter takes mail before the page is there.
+    let mut stream = wait_for("the page", || {
+        Ok(UnixStream::connect(directory.join("metrics.sock")).ok())
+    })?;
     stream.set_read_timeout(Some(support::PATIENCE))?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();

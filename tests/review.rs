@@ -310,6 +310,31 @@ fn a_sender_corrects_cancels_or_writes_another_address() {
     assert_eq!(wrong.status, 422);
     assert!(wrong.body.contains("is not an address"), "{}", wrong.body);
     assert!(!wrong.body.contains("<script"), "{}", wrong.body);
+    // An address written and something else chosen is no answer.
+    for choice in ["typed", "meant-0", "cancel"] {
+        let both = [("choice", choice), ("other", "dora@navy.mil")];
+        let page = sender.post(&link, &both).unwrap();
+        assert_eq!(page.status, 422, "{choice}");
+        assert!(page.body.contains("which do you mean?"), "{}", page.body);
+        assert!(
+            page.body.contains("value=\"dora@navy.mil\""),
+            "{}",
+            page.body
+        );
+    }
+    let page = sender
+        .post(
+            &link,
+            &[("choice", "other"), ("other", "j\u{fc}rgen@army.mil")],
+        )
+        .unwrap();
+    assert_eq!(page.status, 422);
+    assert!(
+        page.body.contains("not sent with SMTPUTF8"),
+        "{}",
+        page.body
+    );
+    assert!(quarantine.pending_decision(&second).unwrap().is_none());
     sender
         .post(&link, &[("choice", "other"), ("other", "dora@navy.mil")])
         .unwrap();
@@ -320,6 +345,15 @@ fn a_sender_corrects_cancels_or_writes_another_address() {
     let done = sender.post(&link, &[("choice", "cancel")]).unwrap();
     assert!(done.body.contains("It was not sent"), "{}", done.body);
     assert_eq!(state(&pages, &third), EntryState::Dropped);
+    quarantine
+        .carry_out(
+            &quarantine.pending_decision(&second).unwrap().unwrap(),
+            now(),
+        )
+        .unwrap();
+    let page = sender.get(&pages.link(&second, DAY).unwrap()).unwrap();
+    let text = "sent to dora@navy.mil instead of carl@army.ml at";
+    assert!(page.body.contains(text), "{}", page.body);
     // The link is used up.
     for answer in [
         sender.get(&link).unwrap(),
@@ -377,6 +411,11 @@ fn old_forged_and_foreign_links_say_what_is_wrong_with_them() {
         browser.get("/r/x").unwrap();
     }
     assert_eq!(browser.get("/r/x").unwrap().status, 429);
+    // Whoever else comes through the same proxy has a genuine link, and is heard.
+    let genuine = pages.link(&id, DAY).unwrap();
+    assert_eq!(browser.get(&genuine).unwrap().status, 200);
+    let answer = browser.post(&genuine, &[("choice", "cancel")]).unwrap();
+    assert_eq!(answer.status, 200);
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub(super) struct Backup {
 /// Puts a backup back; nothing is sent by it
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without an option the state directory must be empty and straymail stopped. What was released \
+    after_help = "Without an option the state directory must be empty and straymail stopped. Nothing is sent by it: who was decided about \
+                  but not done yet waits for a new decision. What was released \
                   after the backup was made waits again then: with a state directory that is still there, \
                   --missing is the careful way."
 )]
@@ -144,6 +145,13 @@ impl Restore {
             )?;
             if let Some(kept_as) = &restored.kept_as {
                 writeln!(desk.out, "what was there is now in {}", kept_as.display())?;
+            }
+            if restored.undecided > 0 {
+                writeln!(
+                    desk.out,
+                    "{} recipients were decided about but not done when the backup was made: they wait for a new decision, `straymail quarantine show` says which it was",
+                    restored.undecided
+                )?;
             }
             let rebuilt = desk.quarantine.recovery().entries_rebuilt;
             if rebuilt > 0 {

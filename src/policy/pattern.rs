@@ -32,7 +32,10 @@ impl AddressPattern {
     pub fn parse(text: &str, suffixes: &PublicSuffixes) -> Result<AddressPattern, PatternError> {
         let stripped = text.trim_start_matches('*').trim_start_matches('@');
         if stripped.len() < text.len() {
-            return Err(PatternError::Wildcard(stripped.to_owned()));
+            return Err(match stripped {
+                "" => PatternError::NotAnAddress,
+                stripped => PatternError::Wildcard(stripped.to_owned()),
+            });
         }
         let ascii = |domain: &str| {
             Domain::parse(domain.as_bytes(), suffixes)
@@ -40,7 +43,7 @@ impl AddressPattern {
                 .map_err(PatternError::Domain)
         };
         if let Some((local, domain)) = text.rsplit_once('@') {
-            if local.is_empty() || text.len() > 254 {
+            if local.is_empty() || local.contains('@') || text.len() > 254 {
                 return Err(PatternError::NotAnAddress);
             }
             return Ok(AddressPattern::Address(format!(

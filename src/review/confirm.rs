@@ -44,6 +44,8 @@ struct Ask {
     to_plain: String,
     domain_plain: String,
     other: String,
+    /// Minutes for which nobody is asked again after a release.
+    passes_for: u64,
     expires_at: String,
 }
 
@@ -66,6 +68,7 @@ struct Answered {
 struct Question {
     token: Token,
     detail: EntryDetail,
+    passes_for: u64,
 }
 
 impl From<TokenError> for Failure {
@@ -91,19 +94,21 @@ fn sentence(text: &str) -> String {
 /// Returns what a link asks, or why it asks nothing any more.
 fn question(site: &Site, link: &str, source: &Source, now: Timestamp) -> Result<Question, Failure> {
     let instant = Instant::now();
-    if site.links.wait(&source.client, instant).is_some() {
-        return Err(Failure::for_sender(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many wrong links",
-            "Wait ten minutes, then open the link of the notice once more.",
-        ));
-    }
     let refused = |error: TokenError| {
         // Old links are opened by honest people; only wrong ones count against a source.
         if matches!(
             error,
             TokenError::Malformed | TokenError::Forged | TokenError::OtherEntry
         ) {
+            // A genuine link never waits: behind a proxy that is not trusted all clients are one,
+            // and strangers must not lock out senders.
+            if site.links.wait(&source.client, instant).is_some() {
+                return Failure::for_sender(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many wrong links",
+                    "Wait ten minutes, then copy the whole link of the notice once more.",
+                );
+            }
             site.links.failed(&source.client, instant);
         }
         event::link_refused(site.service.log(), &source.client, &error);
@@ -129,10 +134,16 @@ fn question(site: &Site, link: &str, source: &Source, now: Timestamp) -> Result<
             detail.entry.state,
             pending.and_then(|decision| decision.corrected),
         ) {
-            (EntryState::Released, _) => format!(
-                "The message to {to} was sent at {}.",
-                show::minute(detail.entry.changed_at)
-            ),
+            (EntryState::Released, _) => {
+                let at = show::minute(detail.entry.changed_at);
+                match detail.corrected_to() {
+                    Some(corrected) => format!(
+                        "The message was sent to {} instead of {to} at {at}.",
+                        show::address(corrected)
+                    ),
+                    None => format!("The message to {to} was sent at {at}."),
+                }
+            }
             (EntryState::Dropped, _) => format!(
                 "The message to {to} was thrown away at {}; nobody got it there.",
                 show::minute(detail.entry.changed_at)
@@ -155,7 +166,11 @@ fn question(site: &Site, link: &str, source: &Source, now: Timestamp) -> Result<
         ));
     }
     token.fits(&detail.entry).map_err(refused)?;
-    Ok(Question { token, detail })
+    Ok(Question {
+        token,
+        detail,
+        passes_for: quarantine.approval_for().as_secs().div_ceil(60),
+    })
 }
 
 impl Question {
@@ -209,12 +224,20 @@ impl Question {
             to_plain: show::address(&entry.address),
             domain_plain: show::address(&entry.domain),
             other: other.to_owned(),
+            passes_for: self.passes_for,
             expires_at: show::minute(self.token.expires_at),
         }
     }
 
     /// Reads the answer, or says what is missing of it.
     fn decision(&self, fields: &Fields) -> Result<Decision, String> {
+        // Whoever wrote an address meant it: the button may be a slip, and must not send then.
+        if !fields.get("other").is_empty() && fields.get("choice") != "other" {
+            return Err(
+                "You wrote another address, and chose something else: which do you mean? Choose \"Another address\", or empty its field."
+                    .to_owned(),
+            );
+        }
         let choice = match fields.get("choice") {
             "typed" => Choice::Send,
             "cancel" => Choice::Cancel,
@@ -312,7 +335,7 @@ fn answered(decision: &Decision, to: &str) -> Answered {
         }
         Choice::Cancel => (
             "It was not sent",
-            format!("Nobody gets the message at {to}. All other recipients have it."),
+            format!("Nobody gets the message at {to}. Nothing changed for its other recipients."),
         ),
         Choice::Correct(address) => (
             "It is on its way",

@@ -110,6 +110,9 @@ pub struct Restored {
     pub restored: usize,
     /// Approvals added to those that were there.
     pub approvals: usize,
+    /// Entries whose decisions were not carried out when the backup was made: they wait for new
+    /// ones (not with `--missing`, which brings no decisions).
+    pub undecided: usize,
     /// Where what was there before is now.
     pub kept_as: Option<PathBuf>,
     /// Messages that wait by the index of the backup, but whose files in it are damaged or absent.
@@ -252,6 +255,7 @@ pub fn restore(
         place(&from.join(name), &dir.join(name), dir)?;
         restored.restored += 1;
     }
+    restored.undecided = Store::silence(&dir.join(DATABASE), now)?;
     sync_dir(&spool)?;
     sync_dir(dir)?;
     fault::point("restore.whole");

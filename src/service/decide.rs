@@ -11,8 +11,8 @@ use crate::domain::Domain;
 use crate::octets::Octets;
 use crate::public_suffix::PublicSuffixes;
 use crate::store::{
-    AuditEvent, Durability, Entry, EntryId, EntryState, EventKind, NewApproval, Origin,
-    PendingDecision, StoreError,
+    AuditEvent, AuditRecord, Durability, Entry, EntryId, EntryState, EventKind, NewApproval,
+    Origin, PendingDecision, StoreError,
 };
 
 /// What a sender decided.
@@ -75,6 +75,17 @@ impl From<StoreError> for DecideError {
     }
 }
 
+impl DecideError {
+    /// The entry to `address` was decided, and that is yet to be done.
+    pub(super) fn pending(address: String, pending: &PendingDecision) -> DecideError {
+        let how = match &pending.corrected {
+            Some(to) => format!("it is about to be sent to {to} instead"),
+            None => "it is about to be sent".to_owned(),
+        };
+        DecideError::Decided { address, how }
+    }
+}
+
 impl Decision {
     /// Deliver, and ask again next time.
     pub const SEND: Decision = Decision {
@@ -106,11 +117,11 @@ impl Quarantine {
         let entry = self.store.write(Durability::Synced, |ledger| {
             let entry = require(ledger, id)?;
             undecided(&entry)?;
+            if let Some(pending) = ledger.decision(id)? {
+                return Err(DecideError::pending(entry.address, &pending));
+            }
             let fresh = match &decision.choice {
-                Choice::Cancel => {
-                    ledger.decision(id)?.is_none()
-                        && ledger.discard(id, EntryState::Dropped, now)?
-                }
+                Choice::Cancel => ledger.discard(id, EntryState::Dropped, now)?,
                 Choice::Send => ledger.put_decision(id, None, actor, now)?,
                 Choice::Correct(to) => ledger.put_decision(id, Some(to), actor, now)?,
             };
@@ -210,6 +221,31 @@ pub struct Failed {
 }
 
 impl EntryDetail {
+    /// Returns to which address it was sent instead of the one it was addressed to.
+    pub fn corrected_to(&self) -> Option<&str> {
+        let corrected = |record: &&AuditRecord| record.event.kind == EventKind::Corrected;
+        let sent = self.history.iter().rev().find(corrected)?;
+        let detail = sent.event.detail.as_deref()?.strip_prefix("sent to ")?;
+        detail
+            .split_once(';')
+            .map(|(to, _)| to)
+            .filter(|_| self.entry.state == EntryState::Released && sent.at >= self.entry.held_at)
+    }
+
+    /// Checks that it still waits for a decision.
+    ///
+    /// # Errors
+    /// [`DecideError::Decided`] with what it came to.
+    pub fn undecided(&self) -> Result<(), DecideError> {
+        undecided(&self.entry).map_err(|error| match (error, self.corrected_to()) {
+            (DecideError::Decided { address, .. }, Some(to)) => DecideError::Decided {
+                address,
+                how: format!("sent to {to} instead at {:.0}", self.entry.changed_at),
+            },
+            (error, _) => error,
+        })
+    }
+
     /// Returns what its sender answered since the entry is held, when that did not end it.
     pub fn failed(&self) -> Option<Failed> {
         let answered = self.history.iter().rev().find(|record| {
@@ -234,6 +270,7 @@ pub fn undecided(entry: &Entry) -> Result<(), DecideError> {
     let how = match entry.state {
         EntryState::Pending | EntryState::Held => return Ok(()),
         EntryState::Releasing => "it is being sent".to_owned(),
+        EntryState::Released => format!("sent at {:.0}", entry.changed_at),
         state => format!("{state} at {:.0}", entry.changed_at),
     };
     Err(DecideError::Decided {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::answer::{Answer, Orders, Says, Unread};
-use super::decide::{Choice, DecideError, Decision, Remember, check_address, undecided};
+use super::decide::{Choice, DecideError, Decision, Remember, sendable_address};
 use super::quarantine::{Quarantine, QuarantineError};
 use super::token::{Token, TokenError, Tokens};
 use super::worker::meant;
@@ -267,12 +267,9 @@ fn decision(
 ) -> Result<Decision, NotTaken> {
     let detail = quarantine.detail(id, now)?;
     let entry = &detail.entry;
-    undecided(entry)?;
-    if !quarantine.waits(entry)? {
-        return Err(NotTaken::Decide(DecideError::Decided {
-            address: entry.address.clone(),
-            how: "it is about to be sent".to_owned(),
-        }));
+    detail.undecided()?;
+    if let Some(pending) = quarantine.pending_decision(id)? {
+        return Err(DecideError::pending(entry.address.clone(), &pending).into());
     }
     let message = quarantine.envelope(entry).map_err(|error| match error {
         QuarantineError::Spool(_) => NotTaken::Lost(error),
@@ -288,7 +285,7 @@ fn decision(
     Ok(match says {
         Says::Decision(decision) => {
             if let Choice::Correct(address) = &decision.choice {
-                check_address(address)?;
+                sendable_address(address)?;
             }
             decision
         }

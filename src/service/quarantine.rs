@@ -302,6 +302,11 @@ impl Quarantine {
         Ok(self.message(entry)?.held.record.envelope)
     }
 
+    /// Returns for how long a release lets all mail of its sender to its recipient pass.
+    pub fn approval_for(&self) -> std::time::Duration {
+        self.settings.approval_for
+    }
+
     /// Throws a waiting entry away; its message file goes when no other entry needs it.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Check, Store, StoreError, classify, open_checked};
+use super::{
+    AuditEvent, Check, EntryId, EventKind, Ledger, Store, StoreError, classify, open_checked,
+};
 
 /// A copy of a database beside the one in use, to take over from it what is unknown there.
 ///
@@ -46,6 +48,49 @@ impl Store {
             .map_err(error)?;
         let rows = statement.query_map([], |row| row.get(0)).map_err(error)?;
         rows.collect::<rusqlite::Result<_>>().map_err(error)
+    }
+
+    /// Makes the copy of a database at `copy` send nothing by itself: decisions that were not
+    /// carried out, and letters that were not sent, may have been since. Both become rows of the
+    /// audit record. Returns how many entries were decided.
+    ///
+    /// # Errors
+    /// The copy is not usable.
+    pub fn silence(copy: &Path, now: Timestamp) -> Result<usize, StoreError> {
+        let mut connection = open_checked(copy, Check::Header)?;
+        let error = |error| classify(copy, error);
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(error)?;
+        let ledger = Ledger {
+            connection: &transaction,
+            path: copy,
+        };
+        let note = |entry: &EntryId, what: String| {
+            let event = AuditEvent {
+                entry: Some(entry.clone()),
+                detail: Some(what),
+                ..AuditEvent::new(EventKind::Rebuilt, "straymail")
+            };
+            ledger.append_audit(&event, now)
+        };
+        let decisions = ledger.decisions()?;
+        for decision in &decisions {
+            let what = format!(
+                "restored from a backup, where it was decided as: {decision}; it waits for a new decision"
+            );
+            note(&decision.entry, what)?;
+            ledger.remove_decision(&decision.entry)?;
+        }
+        for (letter, entry, addressee) in ledger.letters()? {
+            let what = format!(
+                "restored from a backup, where a letter to {addressee} was yet to be sent; it is not"
+            );
+            note(&entry, what)?;
+            ledger.remove_letter(letter)?;
+        }
+        transaction.commit().map_err(error)?;
+        Ok(decisions.len())
     }
 
     /// Opens the copy of a database at `copy`, which is brought to the present schema version.

@@ -80,6 +80,19 @@ impl Ledger<'_> {
             .map_err(|error| self.error(error))
     }
 
+    /// Returns all decisions that are not yet carried out.
+    pub(super) fn decisions(&self) -> Result<Vec<PendingDecision>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT entry, corrected, actor, tries, last_error FROM decision ORDER BY entry",
+            )
+            .map_err(error)?;
+        let rows = statement.query_map([], read_decision).map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
+    }
+
     /// Returns decisions to carry out now, oldest first, at most `limit`.
     pub fn due_decisions(
         &self,

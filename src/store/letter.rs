@@ -49,6 +49,19 @@ impl Ledger<'_> {
         Ok(())
     }
 
+    /// Returns row, entry and addressee of all letters that are not yet sent.
+    pub(super) fn letters(&self) -> Result<Vec<(i64, EntryId, String)>, StoreError> {
+        let error = |error| self.error(error);
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, entry, addressee FROM letter ORDER BY id")
+            .map_err(error)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(error)?;
+        rows.collect::<Result<_, _>>().map_err(error)
+    }
+
     /// Returns letters to send now, oldest first, at most `limit`.
     pub fn due_letters(&self, now: Timestamp, limit: u32) -> Result<Vec<Letter>, StoreError> {
         let error = |error| self.error(error);

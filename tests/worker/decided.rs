@@ -154,3 +154,24 @@ fn only_a_refusal_for_good_is_not_tried_again() {
         assert_eq!(retry, expected, "{to}");
     }
 }
+
+#[test]
+fn a_repeated_reply_hears_where_the_message_went() {
+    let site = site();
+    site.hold(MESSAGE);
+    site.tick(60);
+    site.answer("correct", &anna(), 100).unwrap();
+    let again = |second| {
+        let error = site.answer("send", &anna(), second).unwrap_err();
+        error.to_string()
+    };
+    let already = "the message to carl@army.ml was already decided: ";
+    assert_eq!(
+        again(101),
+        format!("{already}it is about to be sent to carl@army.mil instead")
+    );
+    site.tick(102);
+    let text = again(103);
+    let sent = format!("{already}sent to carl@army.mil instead at ");
+    assert!(text.starts_with(&sent), "{text}");
+}

@@ -122,7 +122,7 @@ fn answer_to_a_digest_is_taken_whole_or_not_at_all() {
             format!("send {}\nsend {}", ids[0], ids[2]),
             anna(),
             format!(
-                "the message to carl@army.ml was already decided: released at {:.0}",
+                "the message to carl@army.ml was already decided: sent at {:.0}",
                 at(90)
             ),
         ),
@@ -203,4 +203,34 @@ fn answer_to_a_digest_with_a_wrong_line_decides_nothing() {
     }
     site.tick(102);
     assert_eq!(site.delivered(), []);
+}
+
+#[test]
+fn the_letter_about_one_of_a_digest_says_how_to_name_it() {
+    let site = site_with(
+        WorkerSettings {
+            own: vec!["example.org".to_owned()],
+            ..WorkerSettings::default()
+        },
+        NoticeSettings {
+            per_hour: 0,
+            ..notices()
+        },
+    );
+    let ids = digest_of(&site, 2);
+    site.tick(60);
+    let order = format!("correct {} no-such-user@army.mil", ids[0]);
+    site.answer(&order, &anna(), 100).unwrap();
+    site.tick(101);
+    let letter = site.notice();
+    let mail = MessageParser::default().parse(&letter.data).unwrap();
+    let text = mail.body_text(0).unwrap();
+    let send = format!("send {}", ids[0]);
+    assert!(
+        text.contains(&format!("    {send}      The address is right")),
+        "{text}"
+    );
+    let reply = Site::reply(&letter, &send);
+    let taken = (site.desk).take(&site.quarantine, &reply, &anna(), at(102));
+    assert_eq!(taken.unwrap(), Taken::Decided(vec![ids[0].clone()]));
 }
