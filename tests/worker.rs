@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+#[path = "worker/clock.rs"]
+mod clock;
 #[path = "worker/decided.rs"]
 mod decided;
 #[path = "worker/digest.rs"]
 mod digest;
+#[path = "worker/end.rs"]
+mod end;
 #[path = "worker/figures.rs"]
 mod figures;
 mod held;
@@ -540,119 +544,6 @@ fn ending(at_end: AtEnd) -> Site {
 }
 
 #[test]
-fn entry_nobody_decided_on_ends_as_configured() {
-    for (at_end, expected, delivered) in [
-        (AtEnd::Drop, EntryState::Expired, 0),
-        (AtEnd::Release, EntryState::Released, 1),
-        (AtEnd::Bounce, EntryState::Expired, 0),
-    ] {
-        let site = ending(at_end);
-        let id = site.hold(MESSAGE);
-        for second in [60, 999, 1001, 1002] {
-            site.tick(second);
-        }
-        assert_eq!(state(&site.quarantine, &id, at(1003)), expected);
-        assert_eq!(site.delivered().len(), delivered);
-        // The notice, and what tells of the end; a release tells by itself.
-        assert_eq!(site.sink.deliveries().len(), 2, "{at_end:?}");
-        assert_eq!(held::files(site.dir.path()), 0);
-    }
-}
-
-#[test]
-fn sender_is_told_that_the_message_was_thrown_away() {
-    let site = ending(AtEnd::Drop);
-    let id = site.hold(MESSAGE);
-    for second in [60, 999, 1001] {
-        site.tick(second);
-    }
-    let letter = site.notice();
-    assert_eq!(letter.sender, "");
-    assert_eq!(letter.recipients[0].0, "anna@example.org");
-    assert_eq!(subject(&letter), "Not delivered: your mail to carl@army.ml");
-    let mail = MessageParser::default().parse(&letter.data).unwrap();
-    let text = mail.body_text(0).unwrap();
-    assert!(text.contains("it was thrown away"), "{text}");
-    use EventKind::{Expired, Held, Notified};
-    assert_eq!(site.kinds(&id), [Held, Notified, Expired, Notified]);
-    // It cannot be answered any more.
-    let reply = Site::reply(&letter, "send");
-    let late = (site.desk)
-        .take(&site.quarantine, &reply, &anna(), at(1002))
-        .unwrap_err();
-    assert!(matches!(late, NotTaken::Token(_)), "{late}");
-}
-
-#[test]
-fn programs_and_foreign_senders_are_not_told_of_the_end() {
-    let site = ending(AtEnd::Drop);
-    let id = site.hold(b"Auto-Submitted: auto-generated\r\n\r\nx");
-    for second in [60, 999, 1001, 1002] {
-        site.tick(second);
-    }
-    assert_eq!(site.sink.deliveries(), []);
-    let history = site.quarantine.detail(&id, at(1003)).unwrap().history;
-    let last = history.last().unwrap().event.detail.clone().unwrap();
-    assert_eq!(
-        last,
-        "nobody decided in time; nobody is told: the message is automatic"
-    );
-}
-
-#[test]
-fn bounce_is_a_delivery_status_notification_with_the_header() {
-    let site = ending(AtEnd::Bounce);
-    // A program gets it too: it is what it watches for.
-    site.hold(b"Auto-Submitted: auto-generated\r\nSubject: plan\r\n\r\nsecret\r\n");
-    for second in [60, 999, 1001] {
-        site.tick(second);
-    }
-    let report = site.notice();
-    assert_eq!(
-        (report.sender.as_str(), report.recipients[0].0.as_str()),
-        ("", "anna@example.org")
-    );
-    let text = String::from_utf8(report.data).unwrap();
-    for part in [
-        "From: Mail Delivery System <MAILER-DAEMON@example.org>\r\n",
-        "Content-Type: multipart/report; report-type=delivery-status;\r\n",
-        "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; localhost\r\n",
-        "Original-Recipient: rfc822; carl@army.ml\r\nFinal-Recipient: rfc822; carl@army.ml\r\nAction: failed\r\nStatus: 5.7.1\r\n",
-        "Content-Type: text/rfc822-headers\r\n\r\nAuto-Submitted: auto-generated\r\nSubject: plan\r\n--=_",
-    ] {
-        assert!(text.contains(part), "{part:?} is not in {text}");
-    }
-    assert!(!text.contains("secret"));
-}
-
-#[test]
-fn end_is_told_once_the_mta_is_back() {
-    let site = ending(AtEnd::Drop);
-    let id = site.hold(MESSAGE);
-    site.tick(60);
-    let tokens = Arc::new(Tokens::open(site.dir.path(), at(0)).unwrap());
-    let settings = WorkerSettings {
-        keep_for: Duration::from_secs(1000),
-        own: vec!["example.org".to_owned()],
-        ..WorkerSettings::default()
-    };
-    let templates = Templates::built_in().unwrap();
-    let quarantine = open_elsewhere(&site);
-    let log = logging::discard();
-    let down = Worker::new(quarantine, settings, notices(), templates, tokens, log);
-    down.tick(at(1001)).unwrap();
-    assert_eq!(state(&site.quarantine, &id, at(1002)), EntryState::Expired);
-    let counts = site.quarantine.counts().unwrap();
-    assert_eq!(counts.letters, 1);
-    let why = counts.last_error.unwrap();
-    assert!(why.starts_with("cannot connect to the MTA at "), "{why}");
-    site.tick(1010);
-    assert_eq!(site.sink.deliveries().len(), 1);
-    site.tick(1001 + 60);
-    assert_eq!(site.sink.deliveries().len(), 2);
-}
-
-#[test]
 fn after_the_key_was_revoked_senders_are_asked_anew() {
     let site = site();
     let id = site.hold(MESSAGE);
@@ -670,20 +561,6 @@ fn after_the_key_was_revoked_senders_are_asked_anew() {
         .take(&site.quarantine, &new, &anna(), at(100))
         .unwrap();
     assert_eq!(state(&site.quarantine, &id, at(100)), EntryState::Dropped);
-}
-
-#[test]
-fn what_its_sender_decided_does_not_end() {
-    let site = ending(AtEnd::Drop);
-    let id = site.hold(MESSAGE);
-    site.tick(60);
-    site.quarantine
-        .decide(&id, &Decision::SEND, "tester", at(900))
-        .unwrap();
-    let expired = site.quarantine.expire_entry(&id, "late", None, at(1001));
-    assert!(expired.is_err());
-    site.tick(1001);
-    assert_eq!(state(&site.quarantine, &id, at(1002)), EntryState::Released);
 }
 
 #[test]
@@ -762,75 +639,6 @@ fn counts_show_what_waits_and_what_does_not_get_on() {
     assert_eq!((counts.worker_seen_at, counts.letters), (Some(at(60)), 0));
     assert_eq!(counts.entries[3], (EntryState::Released, 1));
     assert_eq!((counts.decisions, counts.oldest), (0, None));
-}
-
-const YEAR: i64 = 365 * 86_400;
-
-#[test]
-fn clock_a_year_ahead_ends_nothing_for_an_hour_and_put_right_costs_nothing() {
-    let site = site();
-    let id = site.hold(MESSAGE);
-    site.tick(60);
-    site.tick(YEAR);
-    // What comes in under the wrong clock is held and told of as always.
-    let ahead = |second: i64, message: &[u8]| {
-        let mut envelope = envelope(at(second));
-        envelope.recipients[0].assessment = assessment();
-        let mut draft = site.quarantine.draft();
-        draft.write(message).unwrap();
-        (site.quarantine.hold(draft, envelope, at(second)).unwrap()).remove(0)
-    };
-    let second = ahead(YEAR + 10, b"Message-ID: <2@example.org>\r\n\r\nx");
-    site.quarantine
-        .decide(&second, &Decision::SEND, "tester", at(YEAR + 20))
-        .unwrap();
-    let third = ahead(YEAR + 30, b"Message-ID: <3@example.org>\r\n\r\nx");
-    site.tick(YEAR + 40);
-    assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Held);
-    // The clock is put right.
-    for second in [300, 301] {
-        site.tick(second);
-    }
-    assert_eq!(site.delivered().len(), 1, "the decision was carried out");
-    assert_eq!(state(&site.quarantine, &third, at(302)), EntryState::Held);
-    // A notice for the first message and the third.
-    assert_eq!(site.sink.deliveries().len(), 3);
-    site.answer("cancel", &anna(), 310).unwrap();
-    // Nothing of the jump is left when the time really comes.
-    site.tick(13 * 86_400);
-    site.tick(13 * 86_400 + 80_000);
-    assert_eq!(state(&site.quarantine, &third, at(400)), EntryState::Held);
-}
-
-#[test]
-fn clock_that_stays_a_year_ahead_ends_after_the_hour() {
-    let site = site();
-    let id = site.hold(MESSAGE);
-    site.tick(60);
-    for second in [YEAR, YEAR + 60, YEAR + 3599] {
-        site.tick(second);
-        assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Held);
-    }
-    site.tick(YEAR + 3601);
-    assert_eq!(state(&site.quarantine, &id, at(60)), EntryState::Expired);
-    assert_eq!(site.sink.deliveries().len(), 2);
-}
-
-#[test]
-fn clock_an_hour_back_delays_by_that_hour_and_loses_nothing() {
-    let site = site();
-    let id = site.hold(MESSAGE);
-    site.tick(60);
-    site.quarantine
-        .decide(&id, &Decision::SEND, "tester", at(100))
-        .unwrap();
-    for second in [-3500, -3499, -3000] {
-        site.tick(second);
-        assert_eq!(site.sink.deliveries().len(), 1);
-    }
-    site.tick(100);
-    assert_eq!(site.delivered().len(), 1);
-    assert_eq!(state(&site.quarantine, &id, at(101)), EntryState::Released);
 }
 
 /// The only file in the spool.
