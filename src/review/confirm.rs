@@ -195,6 +195,19 @@ impl Question {
             .collect()
     }
 
+    /// Says which answer before this one could not be carried out, and why.
+    fn failure(&self) -> Option<String> {
+        let failed = self.detail.failed()?;
+        let why = failed
+            .why
+            .map_or_else(String::new, |why| format!(": {why}"));
+        let text = format!(
+            "Your answer \"{}\" could not be carried out{why}. Please choose again.",
+            failed.answer
+        );
+        Some(Untrusted::text(&text).to_string())
+    }
+
     fn page(&self, problem: Option<String>, other: &str) -> Ask {
         let entry = &self.detail.entry;
         let assessment = self.detail.assessment.as_ref();
@@ -269,7 +282,7 @@ pub(super) async fn ask(
     let page = site
         .ask(move |site| {
             let question = question(site, &link, &source, site.service.now())?;
-            Ok(question.page(None, ""))
+            Ok(question.page(question.failure(), ""))
         })
         .await?;
     Ok(html(&page))

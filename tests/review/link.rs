@@ -136,6 +136,30 @@ fn a_sender_corrects_cancels_or_writes_another_address() {
 }
 
 #[test]
+fn a_link_says_which_answer_could_not_be_carried_out() {
+    let (pages, sink) = pages();
+    let id = held(&pages, 1, "carl@army.ml");
+    let link = pages.link(&id, DAY).unwrap();
+    let mut sender = pages.browser();
+    let first = sender.get(&link).unwrap();
+    assert!(!first.body.contains("could not be carried out"));
+    let wrong = [("choice", "other"), ("other", "no-such-user@army.mil")];
+    assert_eq!(sender.post(&link, &wrong).unwrap().status, 200);
+    pages.worker().unwrap().tick(now()).unwrap();
+    let again = sender.get(&link).unwrap();
+    assert_eq!(again.status, 200);
+    for part in [
+        "Your answer &#34;correct to no-such-user@army.mil&#34; could not be carried out",
+        "550 5.1.1 no such user",
+    ] {
+        assert!(again.body.contains(part), "{part}: {}", again.body);
+    }
+    sender.post(&link, &[("choice", "meant-0")]).unwrap();
+    pages.worker().unwrap().tick(now()).unwrap();
+    assert_eq!(sink.deliveries()[0].recipients[0].0, "carl@army.mil");
+}
+
+#[test]
 fn old_forged_and_foreign_links_say_what_is_wrong_with_them() {
     let (pages, _sink) = pages();
     let id = held(&pages, 1, "carl@army.ml");

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use straymail::domain::Domain;
+use straymail::logging;
+use straymail::notice::{NoticeSettings, Templates};
 use straymail::octets::Octets;
 use straymail::policy::{Policy, Role};
 use straymail::public_suffix::PublicSuffixes;
@@ -18,6 +20,7 @@ use straymail::score::{Context, ScoreSettings, Scorer};
 use straymail::service::account::{AccountRole, Accounts};
 use straymail::service::quarantine::{Quarantine, QuarantineSettings};
 use straymail::service::token::Tokens;
+use straymail::service::worker::{Worker, WorkerSettings};
 use straymail::service::{Service, Snapshot};
 use straymail::session::Gate;
 use straymail::smtp::Target;
@@ -70,7 +73,7 @@ impl Pages {
             gate: Gate::default(),
             help: String::new(),
         };
-        let log = slog::Logger::root(slog::Discard, slog::o!());
+        let log = logging::discard();
         let service = Service::new(snapshot, Arc::new(quarantine), None, log, now, 1);
         let service = Arc::new(service);
         let tokens = Arc::new(Tokens::open(dir.path(), now())?);
@@ -122,6 +125,18 @@ impl Pages {
     pub(crate) fn account(&self, name: &str, role: AccountRole) -> Result<()> {
         self.accounts.add(name, role, Some(PASSWORD))?;
         Ok(())
+    }
+
+    /// Returns a worker over the same quarantine, which sends no notices.
+    pub(crate) fn worker(&self) -> Result<Worker> {
+        Ok(Worker::new(
+            Arc::clone(self.service.quarantine()),
+            WorkerSettings::default(),
+            NoticeSettings::default(),
+            Templates::built_in()?,
+            Arc::clone(&self.tokens),
+            logging::discard(),
+        ))
     }
 
     /// Holds a message for one recipient, judged as the milter judges it.
