@@ -1,6 +1,7 @@
 //! Deliveries to doubtful domains, as the log tells them.
 
-use foldhash::HashMap;
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,41 +12,52 @@ use crate::untrusted::Untrusted;
 /// counted. A real neighbour with much mail must not crowd out the typos.
 const MOST_EACH: usize = 200;
 const MOST: usize = 20_000;
-/// How many more wait until the oldest are left out.
+/// How many more of one domain, and in all, wait until the oldest are left out.
+const SLACK_EACH: usize = 100;
 const SLACK: usize = 5000;
 
 /// The newest leaks of a log.
 #[derive(Debug, Default)]
-pub(super) struct Leaks(Vec<Leak>);
+pub(super) struct Leaks {
+    /// By the number of the domain.
+    of_domain: BTreeMap<u32, Vec<Leak>>,
+    count: usize,
+}
 
 impl Leaks {
     pub(super) fn add(&mut self, leak: Leak) {
-        self.0.push(leak);
-        if self.0.len() >= MOST + SLACK {
-            self.leave_out();
+        let of_domain = self.of_domain.entry(leak.suspect).or_default();
+        of_domain.push(leak);
+        self.count += 1;
+        if of_domain.len() >= MOST_EACH + SLACK_EACH {
+            self.count -= of_domain.len();
+            keep_newest(of_domain, MOST_EACH);
+            self.count += of_domain.len();
+        }
+        if self.count >= MOST + SLACK {
+            for leak in std::mem::take(self).finish() {
+                self.count += 1;
+                (self.of_domain.entry(leak.suspect).or_default()).push(leak);
+            }
         }
     }
 
     /// Returns those that are listed, oldest first.
-    pub(super) fn finish(mut self) -> Vec<Leak> {
-        self.leave_out();
-        self.0
+    pub(super) fn finish(self) -> Vec<Leak> {
+        let mut listed = Vec::with_capacity(self.count);
+        for mut of_domain in self.of_domain.into_values() {
+            keep_newest(&mut of_domain, MOST_EACH);
+            listed.append(&mut of_domain);
+        }
+        keep_newest(&mut listed, MOST);
+        listed
     }
+}
 
-    fn leave_out(&mut self) {
-        self.0.sort_by_key(|leak| leak.time);
-        let mut of_domain: HashMap<u32, usize> = HashMap::default();
-        let mut listed: Vec<Leak> = (self.0.drain(..).rev())
-            .filter(|leak| {
-                let count = of_domain.entry(leak.suspect).or_default();
-                *count += 1;
-                *count <= MOST_EACH
-            })
-            .take(MOST)
-            .collect();
-        listed.reverse();
-        self.0 = listed;
-    }
+/// Leaves out all but the newest `most`, and puts them in order.
+fn keep_newest(leaks: &mut Vec<Leak>, most: usize) {
+    leaks.sort_by_key(|leak| leak.time);
+    leaks.drain(..leaks.len().saturating_sub(most));
 }
 
 /// How a mail came to go there.
