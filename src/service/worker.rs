@@ -23,7 +23,7 @@ use crate::fault;
 use crate::logging::event;
 use crate::notice::{Facts, NoticeSettings, Templates};
 use crate::octets::Octets;
-use crate::score::{Assessment, Finding, Piece};
+use crate::score::{Assessment, Finding};
 use crate::smtp::{self, Delivery, SmtpError};
 use crate::store::{AuditEvent, Durability, Entry, EventKind, Letter, PendingDecision, StoreError};
 use crate::untrusted::Untrusted;
@@ -320,11 +320,7 @@ pub fn meant(entry: &Entry, assessment: &Assessment) -> Option<String> {
     if best.trusted.starts_with('.') || !best.trusted.contains('.') {
         return None;
     }
-    let below = match best.edit.pieces.first() {
-        Some(Piece::Extra(below)) if below.ends_with('.') => below.as_str(),
-        _ => "",
-    };
-    Some(format!("{local}@{below}{}", best.trusted))
+    Some(format!("{local}@{}", best.name()))
 }
 
 fn shown_subject(raw: &[u8]) -> String {
