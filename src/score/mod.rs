@@ -410,7 +410,9 @@ impl Scorer {
             )
         };
         let endings = suspicions.iter().filter(|s| ending(s)).count();
-        let neighbours = suspicions.iter().filter(|s| slips(s)).count();
+        let two_edits = |s: &Suspicion<'_>| matches!(s.terms.first(), Some((Reason::TwoEdits, _)));
+        let all_neighbours = suspicions.iter().filter(|s| slips(s)).count();
+        let far_neighbours = suspicions.iter().filter(|s| two_edits(s)).count();
         let registrable = domain.registrable().unwrap_or_default();
         let real = if self.webmail.contains(registrable) {
             Some((Reason::RealWebmail, w::REAL_WEBMAIL))
@@ -455,6 +457,11 @@ impl Scorer {
                     .max(w::MANY_ENDINGS_MOST);
                 suspicion.terms.push(Reason::ManyEndings, points);
             }
+            // Names two slips away make one that is a slip away no less likely.
+            let neighbours = match two_edits(suspicion) {
+                true => all_neighbours,
+                false => all_neighbours - far_neighbours,
+            };
             if neighbours > 2 && slips(suspicion) {
                 let beyond = i32::try_from(neighbours - 2).unwrap_or(i32::MAX);
                 let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
