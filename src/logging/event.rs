@@ -211,6 +211,13 @@ pub fn not_notified(log: &Logger, entry: &EntryId, error: &dyn Error) {
     );
 }
 
+/// A template of the admin fails on what there is to tell; the built-in one is used.
+pub fn template_failed(log: &Logger, error: &dyn Error) {
+    error!(log, "template does not work, the built-in one is used";
+        "error" => chain(error),
+    );
+}
+
 /// The time of an entry is over.
 pub fn ended(log: &Logger, entry: &EntryId) {
     info!(log, "nobody decided in time"; "entry" => %entry);
