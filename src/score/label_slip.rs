@@ -163,7 +163,13 @@ pub(super) fn unlikely(found: &[At], terms: &mut Terms) {
                 index: 0,
                 step: Step::Missing { .. },
             },
-        ] => w::MISSING + w::FIRST_LETTER_MISSING,
+        ] => w::MISSING + w::FIRST_LETTER_ALONE,
+        [
+            At {
+                index: 0,
+                step: Step::Extra { doubled: true, .. },
+            },
+        ] => w::DOUBLED + w::FIRST_LETTER_ALONE,
         _ => found.iter().map(|at| cost(*at)).sum(),
     };
     let free = w::FREE_COST * found.len() as i32;

@@ -46,8 +46,9 @@ pub(super) const REPLACED: i32 = 110;
 pub(super) const DIGIT_FOR_LETTER: i32 = 130;
 pub(super) const DIGIT_FOR_DIGIT: i32 = 160;
 pub(super) const FIRST_LETTER: i32 = 55;
-/// A first letter that is missing and nothing else: what a name copied with the mouse loses.
-pub(super) const FIRST_LETTER_MISSING: i32 = 10;
+/// A first letter that is missing and nothing else, which a name copied with the mouse loses, or that
+/// is doubled, which a key does by itself.
+pub(super) const FIRST_LETTER_ALONE: i32 = 10;
 /// Points for a slip that leaves few other explanations: of all names one edit from a short one,
 /// very few are a swap or a doubling away.
 pub(super) const TELLING: i32 = 6;
