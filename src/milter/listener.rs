@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 
+use super::frames::Frames;
 use crate::policy::Role;
 
 /// Pause after the kernel refused to accept (no descriptors, no memory), so that a shortage
@@ -176,8 +177,21 @@ pub struct Listener {
     pause: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     open: Arc<watch::Sender<usize>>,
-    on_error: Box<dyn Fn(&io::Error) + Send>,
+    hears: Hears,
 }
+
+/// What is worth a line in the log.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble<'t> {
+    /// A connection could not be accepted.
+    NotAccepted(&'t io::Error),
+    /// The library ended a session although the other side went on; the command of the last
+    /// frame, if there was one.
+    NotUnderstood(Option<u8>),
+}
+
+/// Who hears of trouble.
+type Hears = Arc<dyn Fn(Trouble<'_>) + Send + Sync>;
 
 impl Listener {
     /// Opens the socket.
@@ -186,8 +200,8 @@ impl Listener {
     /// takes over from a running one without a moment in which connecting fails.
     ///
     /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the doors and
-    /// connections not yet closed; `on_error` hears of every connection that could not be
-    /// accepted.
+    /// connections not yet closed; `hears` is told of trouble, but not of sessions that end
+    /// after `stop`.
     ///
     /// # Errors
     /// When the socket cannot be bound or its file not be set up.
@@ -196,7 +210,7 @@ impl Listener {
         passed: &mut ListenFd,
         mut stop: watch::Receiver<bool>,
         open: Arc<watch::Sender<usize>>,
-        on_error: impl Fn(&io::Error) + Send + 'static,
+        hears: impl Fn(Trouble<'_>) + Send + Sync + 'static,
     ) -> Result<Listener, ListenError> {
         let failed = |source| ListenError::Bind {
             socket: settings.address.to_string(),
@@ -211,6 +225,12 @@ impl Listener {
             ListenAddress::Inet(address) => Door::Inet(bind_inet(*address).map_err(failed)?),
             ListenAddress::Systemd(nth) => take_passed(passed, *nth).map_err(failed)?,
         };
+        let stopped = stop.clone();
+        let hears = Arc::new(move |trouble: Trouble<'_>| {
+            if matches!(trouble, Trouble::NotAccepted(_)) || !*stopped.borrow() {
+                hears(trouble);
+            }
+        });
         Ok(Listener {
             door,
             inside: None,
@@ -222,7 +242,7 @@ impl Listener {
                 let _ = stop.wait_for(|stop| *stop).await;
             }),
             open,
-            on_error: Box::new(on_error),
+            hears,
         })
     }
 
@@ -242,11 +262,24 @@ impl Listener {
         };
         for wire in waiting {
             match wire {
-                Ok(wire) => self.last.push(Stream::new(wire, &self.open)),
-                Err(error) => (self.on_error)(&error),
+                Ok(wire) => self.last.push(self.stream(wire)),
+                Err(error) => (self.hears)(Trouble::NotAccepted(&error)),
             }
         }
         self.door_open = None;
+    }
+
+    fn stream(&self, wire: Wire) -> Stream {
+        Stream {
+            wire,
+            silence: Some(Box::pin(tokio::time::sleep_until(
+                Instant::now() + FIRST_BYTE,
+            ))),
+            frames: Frames::default(),
+            state: State::Waits,
+            hears: Arc::clone(&self.hears),
+            _counted: Counted::new(&self.open),
+        }
     }
 
     /// Returns how a session of our own comes to it.
@@ -418,7 +451,7 @@ impl indymilter::Listener for Listener {
             if let Some(inside) = &mut self.inside
                 && let Poll::Ready(Some(stream)) = inside.poll_recv(cx)
             {
-                return Poll::Ready(Ok(Stream::new(Wire::Unix(stream), &self.open)));
+                return Poll::Ready(Ok(self.stream(Wire::Unix(stream))));
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -442,9 +475,9 @@ impl indymilter::Listener for Listener {
                 }
             };
             match accepted {
-                Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, &self.open))),
+                Ok(wire) => return Poll::Ready(Ok(self.stream(wire))),
                 Err(error) => {
-                    (self.on_error)(&error);
+                    (self.hears)(Trouble::NotAccepted(&error));
                     // A client that vanished while waiting costs nothing; a shortage of
                     // descriptors or memory needs a moment to pass.
                     if error.kind() != io::ErrorKind::ConnectionAborted {
@@ -466,27 +499,25 @@ pub struct Stream {
     wire: Wire,
     /// Ends a connection that never says anything; gone with the first byte.
     silence: Option<Pin<Box<Sleep>>>,
+    frames: Frames,
+    state: State,
+    hears: Hears,
     _counted: Counted,
 }
 
-impl Stream {
-    fn new(wire: Wire, open: &Arc<watch::Sender<usize>>) -> Stream {
-        Stream {
-            wire,
-            silence: Some(Box::pin(tokio::time::sleep_until(
-                Instant::now() + FIRST_BYTE,
-            ))),
-            _counted: Counted::new(open),
-        }
-    }
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The other side is to send something.
+    Waits,
+    /// It has, and the library works on it.
+    Has,
+    /// It has closed the connection, or the connection is broken.
+    Over,
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Stream {
+    fn poll_wire(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Wire::Inet(stream) => {
@@ -505,6 +536,62 @@ impl AsyncRead for Stream {
         }
         read
     }
+
+    /// Notes a write that failed.
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) {
+            self.state = State::Over;
+        }
+        written
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The library ends a session by itself over a frame it cannot read, and tells nobody. When
+        // its time limit ends one, that waits.
+        if self.state == State::Has && self.frames.last() != Some(b'Q') {
+            (self.hears)(Trouble::NotUnderstood(self.frames.last()));
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Without room, nothing read would not mean the end.
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if self.frames.give(buf) {
+                self.state = State::Has;
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            let read = self.poll_wire(cx, buf);
+            self.state = match read {
+                Poll::Pending => State::Waits,
+                Poll::Ready(Ok(())) if buf.filled().len() > before => State::Has,
+                Poll::Ready(_) => State::Over,
+            };
+            ready!(read)?;
+            if self.state == State::Over {
+                self.frames.end();
+                self.frames.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            let new = buf.filled().get(before..).unwrap_or_default();
+            let stands = self.frames.follow(new);
+            buf.set_filled(before + stands);
+            if stands > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
 }
 
 impl AsyncWrite for Stream {
@@ -513,10 +600,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        let written = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Wire::Inet(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -524,10 +612,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        let written = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Wire::Inet(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
