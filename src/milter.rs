@@ -65,7 +65,7 @@ impl Default for MilterSettings {
     }
 }
 
-/// The open listeners, before and while they serve.
+/// The listeners, before and while they serve.
 pub struct Milter {
     listeners: Vec<(ListenerSettings, Listener)>,
     settings: MilterSettings,
@@ -74,11 +74,12 @@ pub struct Milter {
 }
 
 impl Milter {
-    /// Opens every listener.
+    /// Binds every listener; none takes connections, or one away from another instance, before
+    /// [`Milter::open`].
     ///
     /// # Errors
-    /// The first listener that cannot be opened; those opened before it are closed again.
-    pub fn open(
+    /// The first listener that cannot be bound.
+    pub fn bind(
         wanted: &[ListenerSettings],
         settings: MilterSettings,
         log: &slog::Logger,
@@ -94,7 +95,7 @@ impl Milter {
                     Trouble::NotUnderstood(command) => event::not_understood(&log, &name, command),
                 };
                 let open = Arc::clone(&open);
-                let listener = Listener::open(wanted, &mut passed, stopped.clone(), open, hears)?;
+                let listener = Listener::bind(wanted, &mut passed, stopped.clone(), open, hears)?;
                 Ok((wanted.clone(), listener))
             })
             .collect::<Result<_, ListenError>>()?;
@@ -104,6 +105,20 @@ impl Milter {
             stop,
             open,
         })
+    }
+
+    /// Opens every listener: last of all that a start may fail at.
+    ///
+    /// # Errors
+    /// The first listener that cannot be opened. With `self`, those before it are given back.
+    pub fn open(&mut self) -> Result<(), ListenError> {
+        for (wanted, listener) in &mut self.listeners {
+            listener.open().map_err(|source| ListenError::Bind {
+                socket: wanted.address.to_string(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns where it listens, for the log.

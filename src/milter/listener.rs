@@ -9,7 +9,6 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::frames::Frames;
 use crate::policy::Role;
+use crate::socketfile::SocketFile;
 
 /// Pause after the kernel refused to accept (no descriptors, no memory), so that a shortage
 /// does not become a busy loop.
@@ -122,6 +122,8 @@ impl std::fmt::Display for Way {
 
 enum Door {
     Unix(BoundUnix),
+    /// A port that is ours and where nobody can come yet.
+    Kept(socket2::Socket),
     Inet(TcpListener),
     /// A socket that is systemd's to keep, and its file.
     PassedUnix(UnixListener),
@@ -132,21 +134,7 @@ enum Door {
 /// A UNIX socket and its file.
 struct BoundUnix {
     listener: UnixListener,
-    name: SocketFile,
-}
-
-/// The file of a UNIX socket, removed on drop unless another instance has put its own there.
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+    file: SocketFile,
 }
 
 /// One more that is open; one less when dropped.
@@ -165,7 +153,8 @@ impl Drop for Counted {
     }
 }
 
-/// An open listener.
+/// A listener: its address is its own from [`Listener::bind`] on, and whoever comes there comes to
+/// it from [`Listener::open`] on.
 pub struct Listener {
     door: Door,
     /// Sessions of our own, where the door cannot be reached from here.
@@ -194,10 +183,7 @@ pub enum Trouble<'t> {
 type Hears = Arc<dyn Fn(Trouble<'_>) + Send + Sync>;
 
 impl Listener {
-    /// Opens the socket.
-    ///
-    /// A UNIX socket is bound beside its place and renamed over it, so that a new instance
-    /// takes over from a running one without a moment in which connecting fails.
+    /// Binds the socket, without an effect on an instance that serves there.
     ///
     /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the doors and
     /// connections not yet closed; `hears` is told of trouble, but not of sessions that end
@@ -205,7 +191,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the socket cannot be bound or its file not be set up.
-    pub fn open(
+    pub fn bind(
         settings: &ListenerSettings,
         passed: &mut ListenFd,
         mut stop: watch::Receiver<bool>,
@@ -222,7 +208,7 @@ impl Listener {
                 let gid = group.map(|group| gid(path, group)).transpose()?;
                 Door::Unix(bind_unix(path, settings.mode, gid).map_err(failed)?)
             }
-            ListenAddress::Inet(address) => Door::Inet(bind_inet(*address).map_err(failed)?),
+            ListenAddress::Inet(address) => Door::Kept(bind_inet(*address).map_err(failed)?),
             ListenAddress::Systemd(nth) => take_passed(passed, *nth).map_err(failed)?,
         };
         let stopped = stop.clone();
@@ -246,19 +232,39 @@ impl Listener {
         })
     }
 
+    /// Opens the door.
+    ///
+    /// A UNIX socket is renamed to its place, so that a new instance takes over from a running
+    /// one without a moment in which connecting fails.
+    ///
+    /// # Errors
+    /// When the system refuses, or another program has come to the place.
+    pub fn open(&mut self) -> io::Result<()> {
+        match &mut self.door {
+            Door::Unix(bound) => bound.file.put_in_place(),
+            Door::Kept(socket) => {
+                let listening = socket.try_clone()?;
+                listening.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+                self.door = Door::Inet(TcpListener::from_std(listening.into())?);
+                Ok(())
+            }
+            Door::Inet(_) | Door::PassedUnix(_) | Door::PassedInet(_) | Door::Closed => Ok(()),
+        }
+    }
+
     /// Closes the door, and lets in who already stands before it: the kernel would reset those
     /// connections, which an MTA answers with a 451.
     fn close(&mut self) {
         let waiting: Vec<io::Result<Wire>> = match std::mem::replace(&mut self.door, Door::Closed) {
             Door::Unix(bound) => {
                 // First the name, so that nobody comes after the last.
-                let BoundUnix { listener, name } = bound;
-                drop(name);
+                let BoundUnix { listener, file } = bound;
+                drop(file);
                 waiting_unix(listener)
             }
             Door::Inet(listener) => waiting_inet(listener),
             // systemd keeps the socket, and with it whoever waits there, for the next instance.
-            Door::PassedUnix(_) | Door::PassedInet(_) | Door::Closed => Vec::new(),
+            Door::PassedUnix(_) | Door::PassedInet(_) | Door::Kept(_) | Door::Closed => Vec::new(),
         };
         for wire in waiting {
             match wire {
@@ -289,10 +295,10 @@ impl Listener {
     /// is handed in beside the door.
     pub fn way(&mut self) -> Way {
         let address = match &self.door {
-            Door::Unix(bound) => Some(ListenAddress::Unix(bound.name.path.clone())),
+            Door::Unix(bound) => Some(ListenAddress::Unix(bound.file.path().to_owned())),
             Door::PassedUnix(listener) => (listener.local_addr().ok())
                 .and_then(|address| Some(ListenAddress::Unix(address.as_pathname()?.to_owned()))),
-            Door::Inet(listener) => listener.local_addr().ok().map(ListenAddress::Inet),
+            Door::Inet(_) | Door::Kept(_) => self.local_addr().map(ListenAddress::Inet),
             Door::PassedInet(_) | Door::Closed => None,
         };
         match address {
@@ -309,6 +315,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.door {
             Door::Inet(listener) | Door::PassedInet(listener) => listener.local_addr().ok(),
+            Door::Kept(socket) => socket.local_addr().ok()?.as_socket(),
             Door::Unix(_) | Door::PassedUnix(_) | Door::Closed => None,
         }
     }
@@ -327,38 +334,10 @@ pub(super) fn gid(socket: &Path, group: &str) -> Result<u32, ListenError> {
 }
 
 fn bind_unix(path: &Path, mode: u32, gid: Option<u32>) -> io::Result<BoundUnix> {
-    if fs::symlink_metadata(path).is_ok_and(|meta| {
-        use std::os::unix::fs::FileTypeExt;
-        !meta.file_type().is_socket()
-    }) {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path exists and is no socket",
-        ));
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let _ = fs::remove_file(&beside);
-    let listener = UnixListener::bind(&beside)?;
-    let settled = (|| {
-        if let Some(gid) = gid {
-            std::os::unix::fs::chown(&beside, None, Some(gid))?;
-        }
-        fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
-        let inode = fs::metadata(&beside)?.ino();
-        fs::rename(&beside, path)?;
-        Ok(inode)
-    })();
-    let inode = settled.inspect_err(|_: &io::Error| {
-        let _ = fs::remove_file(&beside);
-    })?;
+    let (listener, file) = SocketFile::bind(path, mode, gid)?;
     Ok(BoundUnix {
-        listener,
-        name: SocketFile {
-            path: path.to_owned(),
-            inode,
-        },
+        listener: UnixListener::from_std(listener)?,
+        file,
     })
 }
 
@@ -406,7 +385,7 @@ fn waiting(mut accept: impl FnMut() -> io::Result<Wire>) -> Vec<io::Result<Wire>
     waiting
 }
 
-fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_inet(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM,
@@ -417,8 +396,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 fn take_passed(passed: &mut ListenFd, nth: usize) -> io::Result<Door> {
@@ -459,7 +437,7 @@ impl indymilter::Listener for Listener {
             }
             let accepted = match &self.door {
                 // Never ready again: the open sessions go on under the caller's time limit.
-                Door::Closed => return Poll::Pending,
+                Door::Closed | Door::Kept(_) => return Poll::Pending,
                 Door::Unix(bound) => {
                     ready!(bound.listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
                 }
