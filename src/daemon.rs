@@ -56,6 +56,9 @@ pub const AT_START: &[&str] = &[
     "log",
 ];
 
+/// What stopping takes beside the open sessions: the last figures, what was learned.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
 /// Pause between two writes of what was learned: a crash loses so much at most.
 const LEARN_TICK: Duration = Duration::from_secs(5);
 
@@ -211,6 +214,7 @@ async fn serve(
         Some(Library::Indymilter) | None => SignalKind::hangup(),
     })?;
     let judges = milter.is_some();
+    let drain = fixed.limits.drain;
     // All that a start may fail at comes before the first door is opened: until then another
     // instance serves undisturbed.
     let mut ours = match milter {
@@ -305,10 +309,15 @@ async fn serve(
             stop.send_modify(|count| *count += 1);
         }
     });
+    // systemd would kill the open sessions after TimeoutStopSec, which knows nothing of ours.
+    let stops_within = drain.saturating_add(STOP_SLACK).as_micros();
     let stopping = async {
         // An error would mean that nobody listens for signals any more: a stop as well.
         let _ = stopped.wait_for(|count| *count >= 1).await;
-        notify(&[NotifyState::Stopping]);
+        notify(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(stops_within.try_into().unwrap_or(u32::MAX)),
+        ]);
         watchdog.abort();
         event::stopping(&log);
     };
