@@ -292,8 +292,8 @@ pub fn walled(log: &Logger, walls: &str) {
 pub fn walls_in_the_way(log: &Logger) {
     warn!(
         log,
-        "the sandbox lets only directories be read that the configuration named at the start, \
-                and /etc and /usr; a restart takes others"
+        "the sandbox may be in the way, and a restart needed: it was made at the start and lets \
+                only directories be read that the configuration named then, and /etc and /usr"
     );
 }
 
