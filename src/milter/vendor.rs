@@ -81,6 +81,9 @@ impl Vendor {
         };
         let place = match &listener.address {
             ListenAddress::Unix(path) => {
+                // What can fail comes before another instance loses its socket.
+                let group = listener.group.as_deref();
+                group.map(|group| gid(path, group)).transpose()?;
                 // An old file must not be mistaken for the new one.
                 socketfile::remove_ours(path).map_err(failed)?;
                 format!("unix:{}", path.display())
