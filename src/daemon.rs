@@ -56,6 +56,9 @@ pub const AT_START: &[&str] = &[
     "log",
 ];
 
+/// What stopping takes beside the open sessions: the last figures, what was learned.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
 /// Pause between two writes of what was learned: a crash loses so much at most.
 const LEARN_TICK: Duration = Duration::from_secs(5);
 
@@ -211,24 +214,20 @@ async fn serve(
         Some(Library::Indymilter) | None => SignalKind::hangup(),
     })?;
     let judges = milter.is_some();
-    let mut milter = match milter {
+    let drain = fixed.limits.drain;
+    // All that a start may fail at comes before the first door is opened: until then another
+    // instance serves undisturbed.
+    let mut ours = match milter {
+        Some(Library::Indymilter) => Milter::bind(&fixed.listeners, fixed.limits, &log)?,
         #[cfg(feature = "libmilter")]
-        Some(Library::Libmilter) => {
-            let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
-            Serving::Theirs(Vendor::open(wanted, fixed.limits, service).await?)
-        }
-        Some(Library::Indymilter) => {
-            Serving::Ours(Milter::open(&fixed.listeners, fixed.limits, &log)?)
-        }
-        None => Serving::Ours(Milter::open(&[], fixed.limits, &log)?),
+        Some(Library::Libmilter) => Milter::bind(&[], fixed.limits, &log)?,
+        None => Milter::bind(&[], fixed.limits, &log)?,
     };
     // The pages belong to the worker: mail must not depend on them.
     let review = match (&fixed.review.listen, &worker) {
         (Some(_), Some(_)) => {
             let settings = fixed.review.clone();
-            let review = Review::open(settings, Arc::clone(&service), tokens).await?;
-            event::review_started(&log, &review.address());
-            Some(review)
+            Some(Review::open(settings, Arc::clone(&service), tokens).await?)
         }
         _ => None,
     };
@@ -237,13 +236,25 @@ async fn serve(
             let quarantine = Arc::clone(service.quarantine());
             let sources = Sources::new(quarantine, fixed.worker.keep_for);
             let metrics = Metrics::open(listen, sources, now).await;
-            let metrics =
-                metrics.with_context(|| format!("cannot listen on {listen} (metrics.listen)"))?;
-            event::metrics_started(&log, &metrics.address());
-            Some(metrics)
+            Some(metrics.with_context(|| format!("cannot listen on {listen} (metrics.listen)"))?)
         }
         _ => None,
     };
+    ours.open()?;
+    let mut milter = match milter {
+        #[cfg(feature = "libmilter")]
+        Some(Library::Libmilter) => {
+            let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
+            Serving::Theirs(Vendor::open(wanted, fixed.limits, service).await?)
+        }
+        Some(Library::Indymilter) | None => Serving::Ours(ours),
+    };
+    if let Some(review) = &review {
+        event::review_started(&log, &review.address());
+    }
+    if let Some(metrics) = &figures {
+        event::metrics_started(&log, &metrics.address());
+    }
     match &milter {
         Serving::Ours(milter) => event::started(&log, milter.addresses()),
         #[cfg(feature = "libmilter")]
@@ -298,10 +309,15 @@ async fn serve(
             stop.send_modify(|count| *count += 1);
         }
     });
+    // systemd would kill the open sessions after TimeoutStopSec, which knows nothing of ours.
+    let stops_within = drain.saturating_add(STOP_SLACK).as_micros();
     let stopping = async {
         // An error would mean that nobody listens for signals any more: a stop as well.
         let _ = stopped.wait_for(|count| *count >= 1).await;
-        notify(&[NotifyState::Stopping]);
+        notify(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(stops_within.try_into().unwrap_or(u32::MAX)),
+        ]);
         watchdog.abort();
         event::stopping(&log);
     };
