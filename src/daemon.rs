@@ -279,6 +279,7 @@ async fn serve(
         path,
         fixed,
         Arc::clone(&service),
+        worker.clone(),
         Arc::clone(&changed),
     ));
     let (stop, mut stopped) = watch::channel(0_u32);
@@ -470,11 +471,16 @@ struct Fixed {
 impl Fixed {
     /// Returns the sections that differ in `new` and so need a restart to take effect.
     fn changed(&self, new: &Fixed) -> Vec<&'static str> {
+        // The site's own domains belong to `trusted`, and are handed on to the worker.
+        let worker = WorkerSettings {
+            own: self.worker.own.clone(),
+            ..new.worker.clone()
+        };
         let differs = [
             self.listeners != new.listeners,
             self.limits != new.limits,
             self.quarantine != new.quarantine,
-            self.worker != new.worker,
+            self.worker != worker,
             self.notice != new.notice,
             self.review != new.review,
             self.learning != new.learning,
@@ -536,6 +542,7 @@ async fn reload_on(
     path: Option<PathBuf>,
     running: Fixed,
     service: Arc<Service>,
+    worker: Option<Arc<Worker>>,
     changed: Arc<Notify>,
 ) {
     while asked.recv().await.is_some() {
@@ -553,6 +560,9 @@ async fn reload_on(
                 service.reload(snapshot);
                 service.counters.reloaded(loaded);
                 let restart = running.changed(&fixed);
+                if let Some(worker) = &worker {
+                    worker.set_own(fixed.worker.own);
+                }
                 event::reloaded(service.log(), &service.counts(), &restart);
             }
             Ok(Err(errors)) => {

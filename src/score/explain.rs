@@ -64,9 +64,16 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
 /// Adds the difference between two parts, which may be equal.
 fn part(typed: &str, meant: &str, pieces: &mut Pieces) {
     // What was added in front or behind, `loginnavy`, is seen when the same letters are set aside.
-    if !meant.is_empty()
-        && let Some((front, behind)) = typed.rsplit_once(meant)
-    {
+    let added = typed.len().saturating_sub(meant.len());
+    let around = match (typed.strip_suffix(meant), typed.strip_prefix(meant)) {
+        _ if meant.is_empty() => None,
+        (Some(front), _) => Some((front, "")),
+        (None, Some(behind)) => Some(("", behind)),
+        // A letter or two are an edit, which is aligned as such.
+        (None, None) if added > 2 => typed.rsplit_once(meant),
+        (None, None) => None,
+    };
+    if let Some((front, behind)) = around {
         pieces.push(Kind::Extra, front);
         pieces.push(Kind::Same, meant);
         pieces.push(Kind::Extra, behind);
