@@ -21,7 +21,7 @@ use crate::service::quarantine::Quarantine;
 use crate::session::Recipient;
 use crate::untrusted::{Untrusted, json_line};
 
-use super::{EXIT_FINE, EXIT_FOUND, Failure};
+use super::{EXIT_FINE, EXIT_FOUND, Failure, filled};
 
 /// Explains what would happen to a recipient, and why
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub(super) struct Check {
     )]
     sender: String,
     /// SASL login, for rules that ask for it
-    #[arg(long)]
+    #[arg(long, value_parser = filled)]
     login: Option<String>,
     /// Address of the SMTP client, for rules that ask for it
     #[arg(long, value_name = "IP")]

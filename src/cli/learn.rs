@@ -23,7 +23,7 @@ use crate::store::{AuditEvent, Day, EventKind};
 use crate::untrusted::Untrusted;
 
 use super::desk::{Desk, at_desk_with, json};
-use super::{Failure, Usage, load_config, usage};
+use super::{Failure, Usage, filled, load_config, usage};
 use files::FileError;
 
 /// Rows a person is shown when no limit is given.
@@ -89,6 +89,7 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Show {
     /// The domain
+    #[arg(value_parser = filled)]
     domain: String,
     /// As it counts for this sender
     #[arg(long, value_name = "ADDRESS", default_value = "")]
@@ -106,7 +107,7 @@ struct Show {
 )]
 struct Forget {
     /// An address erases the person, as sender and as recipient; a domain all mail to it
-    #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything")]
+    #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything", value_parser = filled)]
     whom: Vec<String>,
     /// Everything that was learned
     #[arg(long, conflicts_with = "whom")]
