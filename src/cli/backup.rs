@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::service::backup::{self, Existing};
 use crate::service::token::{Links, Tokens};
 
-use super::desk::{at_desk, json};
+use super::desk::{at_desk, json, printing};
 use super::figures::counted;
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 
@@ -85,7 +85,7 @@ impl Backup {
         };
         if self.check {
             let contents = backup::check(&self.directory).map_err(anyhow::Error::from)?;
-            show("the backup is whole", &contents, &mut std::io::stdout())?;
+            printing(|out| show("the backup is whole", &contents, out))?;
             return Ok(EXIT_FINE);
         }
         let mut whole = true;

@@ -15,6 +15,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use crate::config::{self, Key, KeyKind};
 use crate::daemon;
 
+use super::desk::printing;
 use super::{Cli, EXIT_FINE, Failure};
 
 /// Commands of an administrator and daemons (man-pages(7)).
@@ -59,8 +60,7 @@ impl Completions {
         let mut printed = Vec::new();
         let mut command = without_hidden(&Cli::command());
         clap_complete::generate(self.shell, &mut command, "straymail", &mut printed);
-        // The reader may be gone already (`| head`).
-        let _ = io::Write::write_all(&mut io::stdout(), &printed);
+        printing(|out| Ok(out.write_all(&printed)?))?;
         Ok(EXIT_FINE)
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::service::account::{Account, AccountRole, Accounts, LONGEST_PASSWORD};
 
-use super::desk::{json, print, table};
+use super::desk::{json, print, printing, table};
 use super::{EXIT_FINE, Failure, filled, load_config};
 
 /// Lists, adds and removes the accounts of the review page
@@ -90,8 +90,7 @@ struct Shown<'a> {
 impl Reviewer {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         let accounts = Accounts::new(&load_config(config)?.quarantine.dir);
-        let mut out = io::stdout().lock();
-        self.act(&accounts, &mut out).map_err(Failure::Other)?;
+        printing(|out| self.act(&accounts, out))?;
         Ok(EXIT_FINE)
     }
 
