@@ -128,6 +128,121 @@ fn the_subject_selects_the_rule() {
     assert_eq!(rule(&["--role", "local"]), "default: hold");
 }
 
+/// Runs `straymail check ARGS --config CONFIG` and returns status, standard output and error.
+fn check_with(config: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .arg("check")
+        .args(args)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+#[test]
+fn approvals_count_as_for_the_milter() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("milter.yaml");
+    let state = folder.path().join("state");
+    let yaml = format!(
+        "trusted: {{domains: [example.org]}}\nquarantine: {{directory: {}}}\n",
+        state.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let json = |args: &[&str]| {
+        let args = [&["x@exmaple.org", "--format", "json"], args].concat();
+        let (_, printed, complained) = check_with(&config, &args);
+        let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let approval = report["verdict"]["approval"].as_str().map(str::to_owned);
+        let asked = report["approvals_asked"].as_bool();
+        (approval.is_some(), asked, complained)
+    };
+    assert_eq!(json(&[]), (false, Some(false), String::new()));
+    assert!(!state.exists(), "looking creates nothing");
+    std::fs::create_dir(&state).unwrap();
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .args([
+            "approve",
+            "add",
+            "exmaple.org",
+            "--sender",
+            "anna@site.example",
+        ])
+        .args(["--reason", "real", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let id = String::from_utf8_lossy(&output.stdout)[..8].to_owned();
+    assert_eq!(json(&[]), (false, Some(true), String::new()));
+    let anna = ["--sender", "<Anna@Site.example>"];
+    assert_eq!(json(&anna), (true, Some(true), String::new()));
+    let (_, printed, _) = check_with(&config, &["x@exmaple.org", anna[0], anna[1]]);
+    let text = format!(": accept, because of the approval {id}\n");
+    assert!(printed.contains(&text), "{printed}");
+    // A store that cannot be read is said, and the rest is told all the same.
+    std::fs::remove_file(state.join("quarantine.lock")).unwrap();
+    std::fs::create_dir(state.join("quarantine.lock")).unwrap();
+    let (approved, asked, complained) = json(&anna);
+    assert_eq!((approved, asked), (false, Some(false)), "{complained}");
+    assert!(
+        complained.starts_with("straymail: approvals and what was learned are not asked: "),
+        "{complained}"
+    );
+}
+
+#[test]
+fn what_the_gate_lets_pass_is_not_called_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("milter.yaml");
+    let yaml = "trusted: {domains: [example.org]}\ngate: {networks: [192.0.2.0/24]}\n";
+    std::fs::write(&config, yaml).unwrap();
+    let inbound = "  passes unjudged: neither a login nor a client within gate.networks makes it mail of ours\n";
+    let null = "  passes unjudged: <> is the sender of bounces and notices\n";
+    let held = "  suspect, by rule default: hold\n";
+    let outside = ["--role", "relay", "--client", "8.8.8.8"];
+    for (args, status, passage, line) in [
+        (&outside[..], 0, "inbound", inbound),
+        (&["--sender", "<>"], 0, "null-sender", null),
+        (&[], 1, "judged", held),
+        (&["--role", "relay"], 1, "judged", held),
+        (&["--client", "8.8.8.8"], 1, "judged", held),
+        (
+            &["--role", "relay", "--client", "192.0.2.9"],
+            1,
+            "judged",
+            held,
+        ),
+        (
+            &["--role", "relay", "--client", "8.8.8.8", "--login", "anna"],
+            1,
+            "judged",
+            held,
+        ),
+    ] {
+        let (found, printed, _) = check_with(&config, &[&["x@exmaple.org"], args].concat());
+        assert_eq!(found, Some(status), "{args:?}");
+        assert!(printed.contains(line), "{args:?}: {printed}");
+        let json = [&["x@exmaple.org", "--format", "json"], args].concat();
+        let (found, printed, _) = check_with(&config, &json);
+        assert_eq!(found, Some(status), "{args:?}");
+        let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(report["passage"], passage, "{args:?}");
+        assert_eq!(report["verdict"].is_null(), status == 0, "{args:?}");
+    }
+    assert_eq!(
+        check_with(&config, &["a.example", "--sender", ""]).0,
+        Some(64)
+    );
+}
+
 #[test]
 fn every_way_to_write_an_address_is_judged_as_the_milter_would() {
     let trusted = "example.org\n";

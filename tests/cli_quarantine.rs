@@ -552,6 +552,16 @@ fn an_empty_filter_or_id_selects_nothing_and_is_refused() {
 }
 
 #[test]
+fn accounts_are_listed_also_to_a_reader_that_is_gone() {
+    let site = Site::new(1);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut list = site.command(&["reviewer", "list"]);
+    let output = list.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
 fn the_very_same_address_is_no_correction() {
     let sink = Sink::start().unwrap();
     let site = Site::new(sink.port());

@@ -41,7 +41,7 @@ pub(super) struct Backup {
 pub(super) struct Restore {
     /// A backup
     directory: PathBuf,
-    /// Set aside what is in the state directory; straymail must be stopped
+    /// Set aside what is in the state directory, as replaced-... within it; straymail must be stopped
     #[arg(long, conflicts_with = "missing")]
     replace: bool,
     /// Only add waiting messages and approvals that are unknown here; straymail may run

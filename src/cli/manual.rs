@@ -195,8 +195,15 @@ fn config_page() -> String {
     page.text("A relay that watches for a week before it stops anything:");
     page.verbatim(EXAMPLE);
     page.heading("FILES");
-    page.entry([italic("/usr/share/doc/straymail/milter.yaml")]);
+    page.entry([italic("/usr/share/doc/straymail/examples/milter.yaml")]);
     page.text("The shipped file: every key at its default, with comments.");
+    page.entry([italic("/usr/share/doc/straymail/examples/notice/")]);
+    page.text(
+        "The built-in texts of notices, to begin your own with: copied into the directory of \
+         notice.templates without the language in their names, `notice.en.txt` as `notice.txt`. \
+         There notice.txt and notice.html are required. The variables are in \
+         /usr/share/doc/straymail/docs/quarantine.md.",
+    );
     page.heading("SEE ALSO");
     page.references(&[
         "straymail(8)",

@@ -21,12 +21,10 @@ use crate::fault;
 use crate::hexadecimal;
 use crate::owner;
 use crate::spool::{self, Brought, MessageKey, SpoolError};
-use crate::store::{self, AuditEvent, Durability, EventKind, Store, StoreError};
+use crate::store::{self, AuditEvent, DATABASE, Durability, EventKind, Store, StoreError};
 
 /// Name of the list of checksums.
 const MANIFEST: &str = "MANIFEST";
-/// Name of the database, here and in the state directory.
-const DATABASE: &str = "quarantine.db";
 /// Stands in a state directory while a backup is put there: what is half there must not be used.
 const UNFINISHED: &str = "restore-unfinished";
 /// A copy of a database that a dead `restore --missing` left is removed at this age, in seconds.
