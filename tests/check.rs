@@ -1,6 +1,7 @@
 //! `straymail check` as a program: what it prints, what it returns.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -128,21 +129,19 @@ fn the_subject_selects_the_rule() {
     assert_eq!(rule(&["--role", "local"]), "default: hold");
 }
 
-/// Runs `straymail check ARGS --config CONFIG` and returns status, standard output and error.
-fn check_with(config: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::cargo_bin("straymail")
-        .unwrap()
+/// Runs `straymail check ARGS --config CONFIG`.
+fn check_with(config: &Path, args: &[&str]) -> anyhow::Result<Run> {
+    let output = Command::cargo_bin("straymail")?
         .arg("check")
         .args(args)
         .arg("--config")
         .arg(config)
-        .output()
-        .unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
+        .output()?;
+    Ok(Run {
+        status: output.status.code(),
+        printed: String::from_utf8(output.stdout)?,
+        complained: String::from_utf8(output.stderr)?,
+    })
 }
 
 #[test]
@@ -157,11 +156,11 @@ fn approvals_count_as_for_the_milter() {
     std::fs::write(&config, yaml).unwrap();
     let json = |args: &[&str]| {
         let args = [&["x@exmaple.org", "--format", "json"], args].concat();
-        let (_, printed, complained) = check_with(&config, &args);
-        let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
-        let approval = report["verdict"]["approval"].as_str().map(str::to_owned);
+        let run = check_with(&config, &args).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&run.printed).unwrap();
+        let is_approved = report["verdict"]["approval"].is_string();
         let asked = report["approvals_asked"].as_bool();
-        (approval.is_some(), asked, complained)
+        (is_approved, asked, run.complained)
     };
     assert_eq!(json(&[]), (false, Some(false), String::new()));
     assert!(!state.exists(), "looking creates nothing");
@@ -180,11 +179,14 @@ fn approvals_count_as_for_the_milter() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let id = String::from_utf8_lossy(&output.stdout)[..8].to_owned();
+    let added = String::from_utf8(output.stdout).unwrap();
+    let (id, _) = added.split_once(' ').unwrap();
     assert_eq!(json(&[]), (false, Some(true), String::new()));
     let anna = ["--sender", "<Anna@Site.example>"];
     assert_eq!(json(&anna), (true, Some(true), String::new()));
-    let (_, printed, _) = check_with(&config, &["x@exmaple.org", anna[0], anna[1]]);
+    let printed = check_with(&config, &["x@exmaple.org", anna[0], anna[1]])
+        .unwrap()
+        .printed;
     let text = format!(": accept, because of the approval {id}\n");
     assert!(printed.contains(&text), "{printed}");
     // A store that cannot be read is said, and the rest is told all the same.
@@ -227,20 +229,18 @@ fn what_the_gate_lets_pass_is_not_called_held() {
             held,
         ),
     ] {
-        let (found, printed, _) = check_with(&config, &[&["x@exmaple.org"], args].concat());
-        assert_eq!(found, Some(status), "{args:?}");
-        assert!(printed.contains(line), "{args:?}: {printed}");
+        let run = check_with(&config, &[&["x@exmaple.org"], args].concat()).unwrap();
+        assert_eq!(run.status, Some(status), "{args:?}");
+        assert!(run.printed.contains(line), "{args:?}: {}", run.printed);
         let json = [&["x@exmaple.org", "--format", "json"], args].concat();
-        let (found, printed, _) = check_with(&config, &json);
-        assert_eq!(found, Some(status), "{args:?}");
-        let report: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let run = check_with(&config, &json).unwrap();
+        assert_eq!(run.status, Some(status), "{args:?}");
+        let report: serde_json::Value = serde_json::from_str(&run.printed).unwrap();
         assert_eq!(report["passage"], passage, "{args:?}");
         assert_eq!(report["verdict"].is_null(), status == 0, "{args:?}");
     }
-    assert_eq!(
-        check_with(&config, &["a.example", "--sender", ""]).0,
-        Some(64)
-    );
+    let empty = check_with(&config, &["a.example", "--sender", ""]).unwrap();
+    assert_eq!(empty.status, Some(64));
 }
 
 #[test]

@@ -539,6 +539,7 @@ fn an_empty_filter_or_id_selects_nothing_and_is_refused() {
         &["approve", "remove", "7Q2M", "--reason", ""],
         &["audit", "verify", "--expect", ""],
         &["learn", "forget", ""],
+        &["learn", "show", "army.ml", "--sender", ""],
         &["reviewer", "remove", ""],
     ] {
         let ran = site.run(wrong);

@@ -92,8 +92,8 @@ struct Show {
     #[arg(value_parser = filled)]
     domain: String,
     /// As it counts for this sender
-    #[arg(long, value_name = "ADDRESS", default_value = "")]
-    sender: String,
+    #[arg(long, value_name = "ADDRESS", value_parser = filled)]
+    sender: Option<String>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -311,7 +311,12 @@ impl Site {
 impl Show {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
         let domain = domain(&self.domain, &site.snapshot)?;
-        let found = (site.learning).history(&site.snapshot, &self.sender, &domain, desk.now)?;
+        let found = (site.learning).history(
+            &site.snapshot,
+            self.sender.as_deref().unwrap_or_default(),
+            &domain,
+            desk.now,
+        )?;
         let history = found.unwrap_or_default();
         if self.json {
             return json(&history, desk.out);
