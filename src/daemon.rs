@@ -56,6 +56,9 @@ pub const AT_START: &[&str] = &[
     "log",
 ];
 
+/// What stopping takes beside the open sessions: the last figures, what was learned.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
 /// Pause between two writes of what was learned: a crash loses so much at most.
 const LEARN_TICK: Duration = Duration::from_secs(5);
 
@@ -211,24 +214,20 @@ async fn serve(
         Some(Library::Indymilter) | None => SignalKind::hangup(),
     })?;
     let judges = milter.is_some();
-    let mut milter = match milter {
+    let drain = fixed.limits.drain;
+    // All that a start may fail at comes before the first door is opened: until then another
+    // instance serves undisturbed.
+    let mut ours = match milter {
+        Some(Library::Indymilter) => Milter::bind(&fixed.listeners, fixed.limits, &log)?,
         #[cfg(feature = "libmilter")]
-        Some(Library::Libmilter) => {
-            let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
-            Serving::Theirs(Vendor::open(wanted, fixed.limits, service).await?)
-        }
-        Some(Library::Indymilter) => {
-            Serving::Ours(Milter::open(&fixed.listeners, fixed.limits, &log)?)
-        }
-        None => Serving::Ours(Milter::open(&[], fixed.limits, &log)?),
+        Some(Library::Libmilter) => Milter::bind(&[], fixed.limits, &log)?,
+        None => Milter::bind(&[], fixed.limits, &log)?,
     };
     // The pages belong to the worker: mail must not depend on them.
     let review = match (&fixed.review.listen, &worker) {
         (Some(_), Some(_)) => {
             let settings = fixed.review.clone();
-            let review = Review::open(settings, Arc::clone(&service), tokens).await?;
-            event::review_started(&log, &review.address());
-            Some(review)
+            Some(Review::open(settings, Arc::clone(&service), tokens).await?)
         }
         _ => None,
     };
@@ -237,13 +236,25 @@ async fn serve(
             let quarantine = Arc::clone(service.quarantine());
             let sources = Sources::new(quarantine, fixed.worker.keep_for);
             let metrics = Metrics::open(listen, sources, now).await;
-            let metrics =
-                metrics.with_context(|| format!("cannot listen on {listen} (metrics.listen)"))?;
-            event::metrics_started(&log, &metrics.address());
-            Some(metrics)
+            Some(metrics.with_context(|| format!("cannot listen on {listen} (metrics.listen)"))?)
         }
         _ => None,
     };
+    ours.open()?;
+    let mut milter = match milter {
+        #[cfg(feature = "libmilter")]
+        Some(Library::Libmilter) => {
+            let (wanted, service) = (&fixed.listeners, Arc::clone(&service));
+            Serving::Theirs(Vendor::open(wanted, fixed.limits, service).await?)
+        }
+        Some(Library::Indymilter) | None => Serving::Ours(ours),
+    };
+    if let Some(review) = &review {
+        event::review_started(&log, &review.address());
+    }
+    if let Some(metrics) = &figures {
+        event::metrics_started(&log, &metrics.address());
+    }
     match &milter {
         Serving::Ours(milter) => event::started(&log, milter.addresses()),
         #[cfg(feature = "libmilter")]
@@ -268,6 +279,7 @@ async fn serve(
         path,
         fixed,
         Arc::clone(&service),
+        worker.clone(),
         Arc::clone(&changed),
     ));
     let (stop, mut stopped) = watch::channel(0_u32);
@@ -298,10 +310,15 @@ async fn serve(
             stop.send_modify(|count| *count += 1);
         }
     });
+    // systemd would kill the open sessions after TimeoutStopSec, which knows nothing of ours.
+    let stops_within = drain.saturating_add(STOP_SLACK).as_micros();
     let stopping = async {
         // An error would mean that nobody listens for signals any more: a stop as well.
         let _ = stopped.wait_for(|count| *count >= 1).await;
-        notify(&[NotifyState::Stopping]);
+        notify(&[
+            NotifyState::Stopping,
+            NotifyState::ExtendTimeoutUsec(stops_within.try_into().unwrap_or(u32::MAX)),
+        ]);
         watchdog.abort();
         event::stopping(&log);
     };
@@ -454,11 +471,16 @@ struct Fixed {
 impl Fixed {
     /// Returns the sections that differ in `new` and so need a restart to take effect.
     fn changed(&self, new: &Fixed) -> Vec<&'static str> {
+        // The site's own domains belong to `trusted`, and are handed on to the worker.
+        let worker = WorkerSettings {
+            own: self.worker.own.clone(),
+            ..new.worker.clone()
+        };
         let differs = [
             self.listeners != new.listeners,
             self.limits != new.limits,
             self.quarantine != new.quarantine,
-            self.worker != new.worker,
+            self.worker != worker,
             self.notice != new.notice,
             self.review != new.review,
             self.learning != new.learning,
@@ -520,6 +542,7 @@ async fn reload_on(
     path: Option<PathBuf>,
     running: Fixed,
     service: Arc<Service>,
+    worker: Option<Arc<Worker>>,
     changed: Arc<Notify>,
 ) {
     while asked.recv().await.is_some() {
@@ -537,6 +560,9 @@ async fn reload_on(
                 service.reload(snapshot);
                 service.counters.reloaded(loaded);
                 let restart = running.changed(&fixed);
+                if let Some(worker) = &worker {
+                    worker.set_own(fixed.worker.own);
+                }
                 event::reloaded(service.log(), &service.counts(), &restart);
             }
             Ok(Err(errors)) => {

@@ -388,6 +388,11 @@ fn check_lengths(ascii: &str) -> Result<(), DomainError> {
     Ok(())
 }
 
+/// Returns a name in A-labels as people read it, for showing only.
+pub(crate) fn unicode(ascii: &str) -> String {
+    idna::domain_to_unicode(ascii).0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

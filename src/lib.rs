@@ -34,6 +34,7 @@ pub mod score;
 pub mod service;
 pub mod session;
 pub mod smtp;
+mod socketfile;
 pub mod spool;
 pub mod store;
 pub mod trusted;

@@ -5,6 +5,7 @@
 //! panic ends in a tempfail for its own session, stopping waits for the open sessions, and
 //! only steps and actions that the MTA offers are asked for.
 
+mod frames;
 mod guarded;
 #[cfg(feature = "libmilter")]
 mod libmilter;
@@ -34,7 +35,7 @@ use crate::service::conversation::{Conversation, Outcome, RcptStep};
 use crate::session::{Answer, Change, Mail, Rcpt};
 
 use guarded::{Edge, Guarded, client, path_and_args};
-use listener::{ListenError, Listener, ListenerSettings, Way};
+use listener::{ListenError, Listener, ListenerSettings, Trouble, Way};
 pub use probe::{Probe, ProbeError};
 
 /// Pause between two signs of life while a message is stored; MTAs wait 300 s for the answer
@@ -64,7 +65,7 @@ impl Default for MilterSettings {
     }
 }
 
-/// The open listeners, before and while they serve.
+/// The listeners, before and while they serve.
 pub struct Milter {
     listeners: Vec<(ListenerSettings, Listener)>,
     settings: MilterSettings,
@@ -73,11 +74,12 @@ pub struct Milter {
 }
 
 impl Milter {
-    /// Opens every listener.
+    /// Binds every listener; none takes connections, or one away from another instance, before
+    /// [`Milter::open`].
     ///
     /// # Errors
-    /// The first listener that cannot be opened; those opened before it are closed again.
-    pub fn open(
+    /// The first listener that cannot be bound.
+    pub fn bind(
         wanted: &[ListenerSettings],
         settings: MilterSettings,
         log: &slog::Logger,
@@ -88,10 +90,12 @@ impl Milter {
         let listeners = (wanted.iter())
             .map(|wanted| {
                 let (log, name) = (log.clone(), wanted.address.to_string());
-                let on_error = move |error: &_| event::not_accepted(&log, &name, error);
+                let hears = move |trouble: Trouble<'_>| match trouble {
+                    Trouble::NotAccepted(error) => event::not_accepted(&log, &name, error),
+                    Trouble::NotUnderstood(command) => event::not_understood(&log, &name, command),
+                };
                 let open = Arc::clone(&open);
-                let listener =
-                    Listener::open(wanted, &mut passed, stopped.clone(), open, on_error)?;
+                let listener = Listener::bind(wanted, &mut passed, stopped.clone(), open, hears)?;
                 Ok((wanted.clone(), listener))
             })
             .collect::<Result<_, ListenError>>()?;
@@ -101,6 +105,20 @@ impl Milter {
             stop,
             open,
         })
+    }
+
+    /// Opens every listener: last of all that a start may fail at.
+    ///
+    /// # Errors
+    /// The first listener that cannot be opened. With `self`, those before it are given back.
+    pub fn open(&mut self) -> Result<(), ListenError> {
+        for (wanted, listener) in &mut self.listeners {
+            listener.open().map_err(|source| ListenError::Bind {
+                socket: wanted.address.to_string(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns where it listens, for the log.

@@ -107,6 +107,8 @@ pub enum NoticeError {
 #[derive(Debug)]
 pub struct Templates {
     texts: Environment<'static>,
+    /// The built-in ones, beside those of a directory.
+    built_in: Option<Box<Templates>>,
 }
 
 /// A name with its built-in text and HTML.
@@ -154,7 +156,8 @@ impl Templates {
     /// # Errors
     /// A file does not read or its template is wrong.
     pub fn load(dir: &Path) -> Result<Templates, NoticeError> {
-        Templates::new(|name, built_in| {
+        let built_in = Some(Box::new(Templates::built_in()?));
+        let own = Templates::new(|name, built_in| {
             let path = dir.join(name);
             match fs::read_to_string(&path) {
                 Err(error)
@@ -165,7 +168,13 @@ impl Templates {
                 }
                 read => read.map_err(|source| NoticeError::Unreadable { path, source }),
             }
-        })
+        })?;
+        Ok(Templates { built_in, ..own })
+    }
+
+    /// Returns the built-in texts, when these are others: for facts that these fail on.
+    pub fn instead(&self) -> Option<&Templates> {
+        self.built_in.as_deref()
     }
 
     fn new(
@@ -183,16 +192,18 @@ impl Templates {
                 texts.add_template_owned(name, text)?;
             }
         }
-        let templates = Templates { texts };
-        // A wrong template must show at the start, not with the first held message.
-        let example = Facts::example();
-        templates.render(NOTICE, example.value(""))?;
-        templates.render(ENDED, example.value(""))?;
-        templates.render(FAILED, example.value(""))?;
-        templates.render(
-            DIGEST,
-            context! { held => vec![example.value("7Q2M7Q2M7Q")] },
-        )?;
+        let templates = Templates {
+            texts,
+            built_in: None,
+        };
+        // A wrong template must show at the start, not with the first held message; also what is
+        // told only when something is known, or is not.
+        for facts in Facts::examples() {
+            for template in [NOTICE, ENDED, FAILED] {
+                templates.render(template, facts.value(""))?;
+            }
+            templates.render(DIGEST, context! { held => vec![facts.value("7Q2M7Q2M7Q")] })?;
+        }
         Ok(templates)
     }
 
@@ -404,6 +415,23 @@ impl Facts {
             answer: Some("correct to carl@army.mil".into()),
             problem: Some("the MTA answered RCPT TO with: 550 no such user".into()),
         }
+    }
+
+    /// Examples with every choice of what may be known.
+    fn examples() -> impl Iterator<Item = Facts> {
+        let known = |which: u32| {
+            let all = Facts::example();
+            let keep = |bit: u32, value: Option<String>| value.filter(|_| which & 1 << bit != 0);
+            Facts {
+                suggestion: keep(0, all.suggestion),
+                subject: keep(1, all.subject),
+                link: keep(2, all.link),
+                answer: keep(3, all.answer),
+                problem: keep(4, all.problem),
+                ..all
+            }
+        };
+        (0..1 << 5).map(known)
     }
 }
 

@@ -524,6 +524,7 @@ mod tests {
             finding: Finding::Resembles {
                 candidates: vec![Candidate {
                     trusted: "army.mil".into(),
+                    hosts: String::new(),
                     score,
                     evidence: vec![],
                     edit: Edit::default(),

@@ -96,6 +96,7 @@ fn hold_look_alike(site: &Site) -> EntryId {
         finding: Finding::Resembles {
             candidates: vec![Candidate {
                 trusted: "army.mil".to_owned(),
+                hosts: String::new(),
                 score: 97,
                 evidence: vec![Evidence {
                     reason: Reason::ReplacedLetter,

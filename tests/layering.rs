@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "notice",
             "owner",
             "smtp",
+            "socketfile",
             "spool",
             "store",
         ],

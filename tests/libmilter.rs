@@ -91,6 +91,25 @@ fn a_second_listener_is_an_error_that_says_what_to_do() -> Result<()> {
 }
 
 #[test]
+fn start_with_an_unknown_group_takes_no_socket_from_the_instance_that_serves() -> Result<()> {
+    let (directory, settings) = bench()?;
+    let daemon = Daemon::start(&settings)?;
+    let mut second = settings.clone();
+    second.directory = directory.path().join("second");
+    second.config["listeners"][0]["group"] = json!("no-such-group");
+    second.config["quarantine"]["directory"] = json!(second.directory.join("store"));
+    fs::create_dir_all(second.directory.join("store"))?;
+    fs::write(second.config_path(), second.config.to_string())?;
+    let output = support::daemon::command(&second, &["milter", "--library", "libmilter"])?;
+    ensure!(
+        output.code == 1 && output.text.contains("no such group"),
+        "{output:?}"
+    );
+    ensure!(answer(&settings, "c@army.ml")?.starts_with("y550"));
+    daemon.stop()
+}
+
+#[test]
 fn the_socket_has_its_mode_from_the_first_moment() -> Result<()> {
     let (_directory, settings) = bench()?;
     let settings = settings.with(json!({}));

@@ -3,13 +3,15 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use support::daemon::{Daemon, Settings};
+use serde_json::json;
+use support::daemon::{Daemon, Library, Settings, on_each};
 use support::milter_client::MilterClient;
 use support::postfix::{Options, Postfix};
 use support::smtp_client::SmtpClient;
@@ -268,6 +270,133 @@ fn takeover_resets_no_waiting_connection() -> Result<()> {
         failures.len()
     );
     current.stop()
+}
+
+/// A second daemon for the sockets of `settings`, with its own store, and `changes`.
+fn second(
+    settings: &Settings,
+    changes: serde_json::Value,
+) -> Result<(tempfile::TempDir, Settings)> {
+    let directory = tempfile::Builder::new()
+        .prefix("straymail-second-")
+        .tempdir()?;
+    let listeners = settings.config["listeners"].clone();
+    let second = Settings::in_directory(directory.path())
+        .with(json!({"listeners": listeners}))
+        .with(changes);
+    second.write()?;
+    Ok((directory, second))
+}
+
+fn inode(path: &Path) -> Result<u64> {
+    Ok(std::os::unix::fs::MetadataExt::ino(&fs::metadata(path)?))
+}
+
+/// Whatever a second start fails at, the first serves on, at its UNIX socket and its port.
+#[test]
+fn start_that_fails_takes_nothing_from_the_instance_that_serves() -> Result<()> {
+    let (directory, mut settings) = bench()?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = free.local_addr()?;
+    drop(free);
+    let unix = settings.config["listeners"][0].clone();
+    let inet = json!({"socket": format!("inet:{port}"), "role": "submission"});
+    settings.config["listeners"] = json!([unix, inet]);
+    let daemon = Daemon::start(&settings)?;
+    let socket = settings.directory.join("milter.sock");
+    let before = inode(&socket)?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let elsewhere = json!({"socket": "unix:/nowhere/at/all.sock", "role": "submission"});
+    for (changes, why) in [
+        (
+            json!({"metrics": {"listen": format!("inet:{}", taken.local_addr()?)}}),
+            "metrics.listen",
+        ),
+        (
+            json!({"listeners": [unix, inet, elsewhere]}),
+            "/nowhere/at/all.sock",
+        ),
+        (
+            json!({"listeners": [unix, {"socket": format!("inet:{}", taken.local_addr()?)}]}),
+            "Address already in use",
+        ),
+    ] {
+        let (_second, second) = second(&settings, changes)?;
+        let output = support::daemon::command(&second, &["run"])?;
+        ensure!(output.code == 1 && output.text.contains(why), "{output:?}");
+        for _ in 0..8 {
+            ensure!(answer(&settings, "c@army.ml")?.starts_with("y550"));
+            let mut client = MilterClient::open_tcp(port)?;
+            client.connect_from("127.0.0.1", 40_000)?;
+            client.mail("alice@army.mil")?;
+            let frame = client.rcpt("c@army.ml")?.context("no answer")?;
+            ensure!(frame.command == b'y', "{}", frame.text());
+        }
+        assert_eq!(inode(&socket)?, before);
+        let names = fs::read_dir(directory.path())?.flatten();
+        let sockets = names.filter(|name| name.path().to_string_lossy().contains(".sock"));
+        assert_eq!(sockets.count(), 1, "left behind");
+    }
+    daemon.stop()?;
+    ensure!(!socket.exists(), "left behind");
+    Ok(())
+}
+
+/// Started by mistake beside the one that serves, and stopped again.
+#[test]
+fn second_instance_that_stops_gives_the_socket_back() -> Result<()> {
+    let (directory, settings) = bench()?;
+    let daemon = Daemon::start(&settings)?;
+    let socket = settings.directory.join("milter.sock");
+    let before = inode(&socket)?;
+    let (_second, second) = second(&settings, json!({"policy": {"mode": "observe"}}))?;
+    let other = Daemon::spawn(&second)?;
+    wait_for("the second to take the socket", || {
+        Ok((inode(&socket)? != before).then_some(()))
+    })?;
+    ensure!(answer(&settings, "c@army.ml")? == "c");
+    other.stop()?;
+    assert_eq!(inode(&socket)?, before);
+    ensure!(answer(&settings, "c@army.ml")?.starts_with("y550"));
+    daemon.stop()?;
+    let names = fs::read_dir(directory.path())?.flatten();
+    let sockets = names.filter(|name| name.path().to_string_lossy().contains(".sock"));
+    assert_eq!(sockets.count(), 0, "left behind");
+    Ok(())
+}
+
+/// The other program is this one.
+#[test]
+fn socket_of_another_program_is_not_taken() -> Result<()> {
+    on_each(|library| {
+        let (_directory, settings) = bench()?;
+        settings.write()?;
+        let socket = settings.directory.join("milter.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        let before = inode(&socket)?;
+        let mut arguments = vec!["milter"];
+        if library != Library::Indymilter {
+            arguments.extend(["--library", "libmilter"]);
+        }
+        let output = support::daemon::command(&settings, &arguments)?;
+        let why = format!(
+            "cannot listen at unix:{}: another program (\"",
+            socket.display()
+        );
+        ensure!(
+            output.code == 1
+                && output.text.contains(&why)
+                && output
+                    .text
+                    .contains("listens there; stop it, or use another path"),
+            "{output:?}"
+        );
+        assert_eq!(inode(&socket)?, before);
+        std::os::unix::net::UnixStream::connect(&socket)?;
+        drop(listener);
+        // Now nobody answers.
+        Daemon::start(&settings.on(library))?.stop()
+    })
 }
 
 /// Every message has its own wrong recipient, so that each can be accounted for.

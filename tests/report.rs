@@ -30,6 +30,7 @@ fn at(second: i64) -> Timestamp {
 fn assessment(score: u8) -> Assessment {
     let candidate = Candidate {
         trusted: "army.mil".to_owned(),
+        hosts: String::new(),
         score,
         evidence: Vec::new(),
         edit: Edit::default(),

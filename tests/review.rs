@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use straymail::review::{Listen, PublicUrl, Review, ReviewSettings};
 use straymail::service::account::{AccountRole, Accounts};
 use straymail::service::decide::{Choice, Decision, Remember};
+use straymail::service::worker;
 use straymail::store::{AuditFilter, EntryFilter, EntryId, EntryState, EventKind};
 use support::daemon::{Daemon, Settings};
 use support::pages::{Browser, Pages, exchange};

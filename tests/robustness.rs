@@ -471,6 +471,10 @@ fn t21_a_reload_names_every_section_that_it_cannot_put_into_force() -> Result<()
             "",
             json!({"trusted": {"domains": ["army.mil", "navy.mil", "new.mil"]}}),
         ),
+        (
+            "",
+            json!({"trusted": {"own": ["site.example"], "domains": ["army.mil"]}}),
+        ),
     ];
     let count = |word: &str| bench.daemon.log().matches(word).count();
     for (section, change) in changes {

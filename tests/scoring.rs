@@ -77,6 +77,75 @@ fn valid_names_that_others_correct_are_left_alone() {
 }
 
 #[test]
+fn hosts_that_were_typed_stay_in_front_of_the_name_that_was_meant() {
+    for (trusted, typed, meant, marked) in [
+        ("af.mil", "us.af.ml", "us.af.mil", "af.m[i]l"),
+        ("af.mil", "a.af.ml", "a.af.mil", "af.m[i]l"),
+        (
+            "us.army.mil",
+            "mail.us.army.ml",
+            "mail.us.army.mil",
+            "us.army.m[i]l",
+        ),
+        (".mil", "us.army.ml", "us.army.mil", "army.m[i]l"),
+        (
+            "barclays.co.uk",
+            "mx1.barclays.co.k",
+            "mx1.barclays.co.uk",
+            "barclays.co.[u]k",
+        ),
+        (
+            "cba.com.au",
+            "mail.cba.com",
+            "mail.cba.com.au",
+            "cba.com[.au]",
+        ),
+        (
+            "hsbc.com.br",
+            "x.hsbc.com.bp",
+            "x.hsbc.com.br",
+            "hsbc.com.b{p}[r]",
+        ),
+        (
+            "siemens.com",
+            "x.wwwsiemens.com",
+            "x.siemens.com",
+            "{www}siemens.com",
+        ),
+        (
+            "us.army.mil",
+            "x.usarmy.mil",
+            "x.us.army.mil",
+            "us[.]army.mil",
+        ),
+        (
+            "army.mil",
+            "x.army.mil.evil.com",
+            "x.army.mil",
+            "{x.}army.mil{.evil.com}",
+        ),
+        // Both as people read them.
+        (
+            "m\u{fc}ller-bau.de",
+            "x.m\u{fc}llr-bau.de",
+            "x.xn--mller-bau-q9a.de",
+            "m\u{fc}ll[e]r-bau.de",
+        ),
+        (
+            "m\u{fc}ller-bau.de",
+            "mullr-bau.de",
+            "xn--mller-bau-q9a.de",
+            "m{u}[\u{fc}]ll[e]r-bau.de",
+        ),
+    ] {
+        let assessment = assess(trusted, typed);
+        let best = assessment.best().unwrap();
+        let found = (best.name(), best.edit.marked.as_str());
+        assert_eq!(found, (meant.to_owned(), marked), "{typed}");
+    }
+}
+
+#[test]
 fn both_trusted_neighbours_of_a_name_are_listed() {
     let Finding::Resembles { candidates } = assess("army.mil army.nl", "army.ml").finding else {
         panic!()

@@ -126,6 +126,72 @@ fn mail_waits_for_straymail_only_with_an_f_of_its_own() -> Result<()> {
     Ok(())
 }
 
+/// Sendmail tells an IPv6 client's address with a tag: `IPv6:::1`.
+#[test]
+fn mail_over_ipv6_is_judged_refused_and_held() -> Result<()> {
+    if let Some(why) = why_not() {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this host has no ::1");
+        return Ok(());
+    }
+    let sendmail = Sendmail::start(&Options {
+        ipv6: true,
+        ..Options::default()
+    })?;
+    let submission = sendmail.port("submission").context("no port")?;
+    let relay = sendmail.port("relay").context("no port")?;
+    for library in Library::ALL {
+        // Not ::1: what the relay is told by it is inbound.
+        for (networks, judged) in [(["::1/128"], true), (["2001:db8::/32"], false)] {
+            let rules = |action: &str| {
+                Settings::for_mta(&sendmail)
+                    .on(*library)
+                    .with(serde_json::json!({
+                        "policy": {"suspect": action, "certain": action},
+                        "gate": {"networks": networks},
+                    }))
+            };
+            let daemon = Daemon::start(&rules("reject"))?;
+            for (port, refused) in [(submission, true), (relay, judged)] {
+                let mut client = SmtpClient::open_from("::1", port)?;
+                client.command("MAIL FROM:<alice@army.mil>")?;
+                let right = client.command("RCPT TO:<bob@navy.mil>")?;
+                assert_eq!(right.code, 250, "{}\n{}", right.flat(), daemon.log());
+                let astray = client.command("RCPT TO:<carl@army.ml>")?;
+                let code = if refused { 550 } else { 250 };
+                assert_eq!(astray.code, code, "{}\n{}", astray.flat(), daemon.log());
+                client.command("QUIT")?;
+            }
+            daemon.stop()?;
+            let daemon = Daemon::start(&rules("hold"))?;
+            for port in [submission, relay] {
+                let mut client = SmtpClient::open_from("::1", port)?;
+                let sent = client.message(
+                    "alice@army.mil",
+                    &["bob@navy.mil", "carl@army.ml"],
+                    &format!("Subject: {port}\n\n{library:?} {networks:?}\n"),
+                )?;
+                ensure!(sent.accepted(), "{}\n{}", sent.last(), daemon.log());
+                client.command("QUIT")?;
+            }
+            sendmail.settle(&[])?;
+            assert_eq!(daemon.held()?.len(), if judged { 2 } else { 1 });
+            daemon.stop()?;
+        }
+    }
+    let delivered: Vec<String> = (sendmail.sink().deliveries().iter())
+        .flat_map(|d| d.recipients.iter().map(|r| r.0.clone()))
+        .collect();
+    let to = |name: &str| delivered.iter().filter(|to| *to == name).count();
+    let runs = Library::ALL.len();
+    // Every message to Bob; to Carl only those that came to the relay from no network of ours.
+    assert_eq!((to("bob@navy.mil"), to("carl@army.ml")), (4 * runs, runs));
+    Ok(())
+}
+
 /// Many recipients, every tenth astray: those and no others get no copy.
 #[test]
 fn of_a_thousand_recipients_exactly_the_held_ones_get_no_copy() -> Result<()> {

@@ -106,6 +106,18 @@ fn hears_of_judged_sessions(mut settings: Settings) -> Result<()> {
     Ok(())
 }
 
+/// `TimeoutStopSec=` of the unit is shorter than `limits.drain` may be.
+#[test]
+fn systemd_waits_for_as_long_as_open_sessions_may_take() -> Result<()> {
+    let (_directory, settings) = bench()?;
+    let mut settings = settings.with(serde_json::json!({"limits": {"drain": "600s"}}));
+    let notices = Notices::open(&mut settings, Duration::from_secs(60))?;
+    let daemon = Daemon::start(&settings)?;
+    notices.wait_for("READY=1")?;
+    daemon.signal(Signal::TERM)?;
+    notices.wait_for("EXTEND_TIMEOUT_USEC=615000000")
+}
+
 #[test]
 fn a_milter_that_cannot_be_reached_leaves_the_watchdog_without_word() -> Result<()> {
     let (_directory, mut settings) = bench()?;
@@ -230,7 +242,8 @@ fn a_reload_reads_beside_the_configuration_and_says_what_the_walls_hide() -> Res
     let moved = list(elsewhere.path())?;
     daemon.signal(Signal::HUP)?;
     wait_for("the reason", || {
-        Ok(daemon.log().contains("the sandbox lets only").then_some(()))
+        let line = "the sandbox may be in the way, and a restart needed: it was made at the start";
+        Ok(daemon.log().contains(line).then_some(()))
     })
     .with_context(|| daemon.log())?;
     daemon.stop()?;

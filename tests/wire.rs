@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use support::bench::{Bench, half_way};
-use support::daemon::{Library, on_each};
+use support::daemon::{Daemon, Library, on_each};
 use support::milter_client::{ACTIONS, Frame, MilterClient, STEPS};
 use support::wait_for;
 
@@ -174,6 +174,83 @@ fn hold_message_always_sends_the_quarantine_frame() -> Result<()> {
         ensure!(end.iter().any(|frame| frame.starts_with('q')), "{end:?}");
         bench.daemon.stop()
     })
+}
+
+/// Sendmail puts `IPv6:` before the address, Postfix nothing.
+#[test]
+fn ipv6_client_is_known_with_and_without_the_tag_of_sendmail() -> Result<()> {
+    on_each(|library| {
+        let bench = Bench::start(
+            library,
+            json!({
+                "gate": {"networks": ["::1/128", "2001:db8::/32"]},
+                "policy": {"suspect": "reject", "certain": "reject"},
+            }),
+        )?;
+        let mut settings = bench.daemon.settings().clone();
+        bench.daemon.stop()?;
+        settings.config["listeners"][0]["role"] = json!("relay");
+        let daemon = Daemon::start(&settings)?;
+        for (address, ours) in [
+            ("IPv6:::1", true),
+            ("::1", true),
+            ("IPv6:2001:db8::25", true),
+            ("IPv6:2001:db9::25", false),
+            ("2001:db9::25", false),
+        ] {
+            // In one piece, and octet by octet.
+            for size in [4096, 1] {
+                let mut client = MilterClient::open(&bench.socket)?;
+                client.cut_into(size);
+                client.macros(b'C', &[("v", "8.17.1.9"), ("j", "mx.test")])?;
+                client.connect_from_inet6(address)?;
+                client.helo()?;
+                let (rcpt, end) =
+                    client.message("alice@army.mil", &["bob@navy.mil", "carl@army.ml"])?;
+                let judged = rcpt[1].starts_with("y550 5.7.1 ");
+                ensure!(judged == ours, "{address}: {rcpt:?}\n{}", daemon.log());
+                ensure!(end == ["c"], "{end:?}");
+            }
+        }
+        daemon.stop()
+    })
+}
+
+/// The library ends such a session without a word; the MTA defers everything or lets it pass.
+#[test]
+fn session_that_ends_over_a_bad_frame_leaves_a_line_in_the_log() -> Result<()> {
+    let bench = Bench::start(Library::Indymilter, json!({}))?;
+    let daemon = &bench.daemon;
+    // These end well: an MTA that quits, goes away, or stops in the middle of a frame.
+    MilterClient::session(&bench.socket, "alice@army.mil", &["bob@navy.mil"])?;
+    drop(half_way(&bench.socket)?);
+    half_way(&bench.socket)?.raw(&[0, 0, 1, 0, b'R', b'<'])?;
+    ensure!(!daemon.log().contains("session ended"), "{}", daemon.log());
+
+    let mut client = MilterClient::open(&bench.socket)?;
+    client.send(b'C', b"client.test\x006\0\0no address\0")?;
+    ensure!(client.read().is_err(), "the session goes on");
+    let line = wait_for("the line", || {
+        let log = daemon.log();
+        let mut lines = log.lines().filter(|line| line.contains("session ended"));
+        Ok(lines.next().map(str::to_owned))
+    })?;
+    let at = format!("unix:{}", bench.socket.display());
+    ensure!(
+        line.contains("session ended: what was sent is not the milter protocol")
+            && line.contains(&at)
+            && line.contains("last_command=C"),
+        "{line}"
+    );
+    // However many there are.
+    for _ in 0..100 {
+        let mut client = MilterClient::open(&bench.socket)?;
+        client.send(b'C', b"client.test\x006\0\0no address\0")?;
+        let _ = client.read();
+    }
+    let lines = daemon.log().matches("session ended").count();
+    ensure!(lines <= 40, "{lines} lines");
+    bench.daemon.stop()
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn site() -> Site {
 fn assessment() -> Assessment {
     let candidate = Candidate {
         trusted: "army.mil".to_owned(),
+        hosts: String::new(),
         score: 70,
         evidence: Vec::new(),
         edit: Edit {

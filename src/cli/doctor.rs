@@ -27,6 +27,7 @@ mod setup;
 mod state;
 mod terms;
 mod unit;
+mod walls;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -151,7 +152,15 @@ fn examine(path: &Path, asked: &Doctor, now: Timestamp) -> Report {
         report.extend(running::check(&figures, &files, now));
     }
     match unit::gather() {
-        Some(units) => report.extend(unit::check(&units)),
+        Some(units) => {
+            report.extend(unit::check(&units));
+            let milter = walls::gather("straymail");
+            let worker = walls::gather("straymail-worker");
+            let findings = milter.map(|walls| walls::milter(&walls, &config));
+            report.findings.extend(findings.into_iter().flatten());
+            let findings = worker.map(|walls| walls::worker(&walls, &config));
+            report.findings.extend(findings.into_iter().flatten());
+        }
         None => report.skip("systemd does not run this machine"),
     }
     let recipient = recipient(&config);

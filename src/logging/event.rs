@@ -32,6 +32,7 @@ static PANICKED: RateLimit = trouble();
 static PANICS: RateLimit = trouble();
 static CHANGES_FAILED: RateLimit = trouble();
 static NOT_ACCEPTED: RateLimit = trouble();
+static NOT_UNDERSTOOD: RateLimit = trouble();
 static NOT_PUBLISHED: RateLimit = trouble();
 
 /// Returns `None` when the event must not be logged now, else how many were not logged since
@@ -211,6 +212,13 @@ pub fn not_notified(log: &Logger, entry: &EntryId, error: &dyn Error) {
     );
 }
 
+/// A template of the admin fails on what there is to tell; the built-in one is used.
+pub fn template_failed(log: &Logger, error: &dyn Error) {
+    error!(log, "template does not work, the built-in one is used";
+        "error" => chain(error),
+    );
+}
+
 /// The time of an entry is over.
 pub fn ended(log: &Logger, entry: &EntryId) {
     info!(log, "nobody decided in time"; "entry" => %entry);
@@ -291,8 +299,8 @@ pub fn walled(log: &Logger, walls: &str) {
 pub fn walls_in_the_way(log: &Logger) {
     warn!(
         log,
-        "the sandbox lets only directories be read that the configuration named at the start, \
-                and /etc and /usr; a restart takes others"
+        "the sandbox may be in the way, and a restart needed: it was made at the start and lets \
+                only directories be read that the configuration named then, and /etc and /usr"
     );
 }
 
@@ -314,6 +322,20 @@ pub fn not_accepted(log: &Logger, socket: &str, error: &std::io::Error) {
     warn!(log, "connection not accepted";
         "socket" => socket,
         "error" => %error,
+        "suppressed" => suppressed,
+    );
+}
+
+/// The library ended a session over what was sent; `command` is that of the last frame.
+///
+/// Ours to look into when it was an MTA: its mail is deferred, or passes unseen.
+pub fn not_understood(log: &Logger, socket: &str, command: Option<u8>) {
+    let Some(suppressed) = admit(&NOT_UNDERSTOOD) else {
+        return;
+    };
+    warn!(log, "session ended: what was sent is not the milter protocol as straymail knows it";
+        "socket" => socket,
+        "last_command" => command.map(|command| char::from(command).escape_default().to_string()),
         "suppressed" => suppressed,
     );
 }

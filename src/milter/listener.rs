@@ -9,7 +9,6 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +21,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep};
 
+use super::frames::Frames;
 use crate::policy::Role;
+use crate::socketfile::SocketFile;
 
 /// Pause after the kernel refused to accept (no descriptors, no memory), so that a shortage
 /// does not become a busy loop.
@@ -121,6 +122,8 @@ impl std::fmt::Display for Way {
 
 enum Door {
     Unix(BoundUnix),
+    /// A port that is ours and where nobody can come yet.
+    Kept(socket2::Socket),
     Inet(TcpListener),
     /// A socket that is systemd's to keep, and its file.
     PassedUnix(UnixListener),
@@ -131,21 +134,7 @@ enum Door {
 /// A UNIX socket and its file.
 struct BoundUnix {
     listener: UnixListener,
-    name: SocketFile,
-}
-
-/// The file of a UNIX socket, removed on drop unless another instance has put its own there.
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+    file: SocketFile,
 }
 
 /// One more that is open; one less when dropped.
@@ -164,7 +153,8 @@ impl Drop for Counted {
     }
 }
 
-/// An open listener.
+/// A listener: its address is its own from [`Listener::bind`] on, and whoever comes there comes to
+/// it from [`Listener::open`] on.
 pub struct Listener {
     door: Door,
     /// Sessions of our own, where the door cannot be reached from here.
@@ -176,27 +166,37 @@ pub struct Listener {
     pause: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     open: Arc<watch::Sender<usize>>,
-    on_error: Box<dyn Fn(&io::Error) + Send>,
+    hears: Hears,
 }
 
+/// What is worth a line in the log.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble<'t> {
+    /// A connection could not be accepted.
+    NotAccepted(&'t io::Error),
+    /// The library ended a session although the other side went on; the command of the last
+    /// frame, if there was one.
+    NotUnderstood(Option<u8>),
+}
+
+/// Who hears of trouble.
+type Hears = Arc<dyn Fn(Trouble<'_>) + Send + Sync>;
+
 impl Listener {
-    /// Opens the socket.
-    ///
-    /// A UNIX socket is bound beside its place and renamed over it, so that a new instance
-    /// takes over from a running one without a moment in which connecting fails.
+    /// Binds the socket, without an effect on an instance that serves there.
     ///
     /// `passed` holds the sockets of systemd; `stop` ends accepting; `open` counts the doors and
-    /// connections not yet closed; `on_error` hears of every connection that could not be
-    /// accepted.
+    /// connections not yet closed; `hears` is told of trouble, but not of sessions that end
+    /// after `stop`.
     ///
     /// # Errors
     /// When the socket cannot be bound or its file not be set up.
-    pub fn open(
+    pub fn bind(
         settings: &ListenerSettings,
         passed: &mut ListenFd,
         mut stop: watch::Receiver<bool>,
         open: Arc<watch::Sender<usize>>,
-        on_error: impl Fn(&io::Error) + Send + 'static,
+        hears: impl Fn(Trouble<'_>) + Send + Sync + 'static,
     ) -> Result<Listener, ListenError> {
         let failed = |source| ListenError::Bind {
             socket: settings.address.to_string(),
@@ -208,9 +208,15 @@ impl Listener {
                 let gid = group.map(|group| gid(path, group)).transpose()?;
                 Door::Unix(bind_unix(path, settings.mode, gid).map_err(failed)?)
             }
-            ListenAddress::Inet(address) => Door::Inet(bind_inet(*address).map_err(failed)?),
+            ListenAddress::Inet(address) => Door::Kept(bind_inet(*address).map_err(failed)?),
             ListenAddress::Systemd(nth) => take_passed(passed, *nth).map_err(failed)?,
         };
+        let stopped = stop.clone();
+        let hears = Arc::new(move |trouble: Trouble<'_>| {
+            if matches!(trouble, Trouble::NotAccepted(_)) || !*stopped.borrow() {
+                hears(trouble);
+            }
+        });
         Ok(Listener {
             door,
             inside: None,
@@ -222,8 +228,28 @@ impl Listener {
                 let _ = stop.wait_for(|stop| *stop).await;
             }),
             open,
-            on_error: Box::new(on_error),
+            hears,
         })
+    }
+
+    /// Opens the door.
+    ///
+    /// A UNIX socket is renamed to its place, so that a new instance takes over from a running
+    /// one without a moment in which connecting fails.
+    ///
+    /// # Errors
+    /// When the system refuses, or another program has come to the place.
+    pub fn open(&mut self) -> io::Result<()> {
+        match &mut self.door {
+            Door::Unix(bound) => bound.file.put_in_place(),
+            Door::Kept(socket) => {
+                let listening = socket.try_clone()?;
+                listening.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+                self.door = Door::Inet(TcpListener::from_std(listening.into())?);
+                Ok(())
+            }
+            Door::Inet(_) | Door::PassedUnix(_) | Door::PassedInet(_) | Door::Closed => Ok(()),
+        }
     }
 
     /// Closes the door, and lets in who already stands before it: the kernel would reset those
@@ -232,21 +258,34 @@ impl Listener {
         let waiting: Vec<io::Result<Wire>> = match std::mem::replace(&mut self.door, Door::Closed) {
             Door::Unix(bound) => {
                 // First the name, so that nobody comes after the last.
-                let BoundUnix { listener, name } = bound;
-                drop(name);
+                let BoundUnix { listener, file } = bound;
+                drop(file);
                 waiting_unix(listener)
             }
             Door::Inet(listener) => waiting_inet(listener),
             // systemd keeps the socket, and with it whoever waits there, for the next instance.
-            Door::PassedUnix(_) | Door::PassedInet(_) | Door::Closed => Vec::new(),
+            Door::PassedUnix(_) | Door::PassedInet(_) | Door::Kept(_) | Door::Closed => Vec::new(),
         };
         for wire in waiting {
             match wire {
-                Ok(wire) => self.last.push(Stream::new(wire, &self.open)),
-                Err(error) => (self.on_error)(&error),
+                Ok(wire) => self.last.push(self.stream(wire)),
+                Err(error) => (self.hears)(Trouble::NotAccepted(&error)),
             }
         }
         self.door_open = None;
+    }
+
+    fn stream(&self, wire: Wire) -> Stream {
+        Stream {
+            wire,
+            silence: Some(Box::pin(tokio::time::sleep_until(
+                Instant::now() + FIRST_BYTE,
+            ))),
+            frames: Frames::default(),
+            state: State::Waits,
+            hears: Arc::clone(&self.hears),
+            _counted: Counted::new(&self.open),
+        }
     }
 
     /// Returns how a session of our own comes to it.
@@ -256,10 +295,10 @@ impl Listener {
     /// is handed in beside the door.
     pub fn way(&mut self) -> Way {
         let address = match &self.door {
-            Door::Unix(bound) => Some(ListenAddress::Unix(bound.name.path.clone())),
+            Door::Unix(bound) => Some(ListenAddress::Unix(bound.file.path().to_owned())),
             Door::PassedUnix(listener) => (listener.local_addr().ok())
                 .and_then(|address| Some(ListenAddress::Unix(address.as_pathname()?.to_owned()))),
-            Door::Inet(listener) => listener.local_addr().ok().map(ListenAddress::Inet),
+            Door::Inet(_) | Door::Kept(_) => self.local_addr().map(ListenAddress::Inet),
             Door::PassedInet(_) | Door::Closed => None,
         };
         match address {
@@ -276,6 +315,7 @@ impl Listener {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.door {
             Door::Inet(listener) | Door::PassedInet(listener) => listener.local_addr().ok(),
+            Door::Kept(socket) => socket.local_addr().ok()?.as_socket(),
             Door::Unix(_) | Door::PassedUnix(_) | Door::Closed => None,
         }
     }
@@ -294,38 +334,10 @@ pub(super) fn gid(socket: &Path, group: &str) -> Result<u32, ListenError> {
 }
 
 fn bind_unix(path: &Path, mode: u32, gid: Option<u32>) -> io::Result<BoundUnix> {
-    if fs::symlink_metadata(path).is_ok_and(|meta| {
-        use std::os::unix::fs::FileTypeExt;
-        !meta.file_type().is_socket()
-    }) {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path exists and is no socket",
-        ));
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let _ = fs::remove_file(&beside);
-    let listener = UnixListener::bind(&beside)?;
-    let settled = (|| {
-        if let Some(gid) = gid {
-            std::os::unix::fs::chown(&beside, None, Some(gid))?;
-        }
-        fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
-        let inode = fs::metadata(&beside)?.ino();
-        fs::rename(&beside, path)?;
-        Ok(inode)
-    })();
-    let inode = settled.inspect_err(|_: &io::Error| {
-        let _ = fs::remove_file(&beside);
-    })?;
+    let (listener, file) = SocketFile::bind(path, mode, gid)?;
     Ok(BoundUnix {
-        listener,
-        name: SocketFile {
-            path: path.to_owned(),
-            inode,
-        },
+        listener: UnixListener::from_std(listener)?,
+        file,
     })
 }
 
@@ -373,7 +385,7 @@ fn waiting(mut accept: impl FnMut() -> io::Result<Wire>) -> Vec<io::Result<Wire>
     waiting
 }
 
-fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_inet(address: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
         socket2::Type::STREAM,
@@ -384,8 +396,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 fn take_passed(passed: &mut ListenFd, nth: usize) -> io::Result<Door> {
@@ -418,7 +429,7 @@ impl indymilter::Listener for Listener {
             if let Some(inside) = &mut self.inside
                 && let Poll::Ready(Some(stream)) = inside.poll_recv(cx)
             {
-                return Poll::Ready(Ok(Stream::new(Wire::Unix(stream), &self.open)));
+                return Poll::Ready(Ok(self.stream(Wire::Unix(stream))));
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
@@ -426,7 +437,7 @@ impl indymilter::Listener for Listener {
             }
             let accepted = match &self.door {
                 // Never ready again: the open sessions go on under the caller's time limit.
-                Door::Closed => return Poll::Pending,
+                Door::Closed | Door::Kept(_) => return Poll::Pending,
                 Door::Unix(bound) => {
                     ready!(bound.listener.poll_accept(cx)).map(|(stream, _)| Wire::Unix(stream))
                 }
@@ -442,9 +453,9 @@ impl indymilter::Listener for Listener {
                 }
             };
             match accepted {
-                Ok(wire) => return Poll::Ready(Ok(Stream::new(wire, &self.open))),
+                Ok(wire) => return Poll::Ready(Ok(self.stream(wire))),
                 Err(error) => {
-                    (self.on_error)(&error);
+                    (self.hears)(Trouble::NotAccepted(&error));
                     // A client that vanished while waiting costs nothing; a shortage of
                     // descriptors or memory needs a moment to pass.
                     if error.kind() != io::ErrorKind::ConnectionAborted {
@@ -466,27 +477,25 @@ pub struct Stream {
     wire: Wire,
     /// Ends a connection that never says anything; gone with the first byte.
     silence: Option<Pin<Box<Sleep>>>,
+    frames: Frames,
+    state: State,
+    hears: Hears,
     _counted: Counted,
 }
 
-impl Stream {
-    fn new(wire: Wire, open: &Arc<watch::Sender<usize>>) -> Stream {
-        Stream {
-            wire,
-            silence: Some(Box::pin(tokio::time::sleep_until(
-                Instant::now() + FIRST_BYTE,
-            ))),
-            _counted: Counted::new(open),
-        }
-    }
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The other side is to send something.
+    Waits,
+    /// It has, and the library works on it.
+    Has,
+    /// It has closed the connection, or the connection is broken.
+    Over,
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Stream {
+    fn poll_wire(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Wire::Inet(stream) => {
@@ -505,6 +514,62 @@ impl AsyncRead for Stream {
         }
         read
     }
+
+    /// Notes a write that failed.
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Err(_))) {
+            self.state = State::Over;
+        }
+        written
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // The library ends a session by itself over a frame it cannot read, and tells nobody. When
+        // its time limit ends one, that waits.
+        if self.state == State::Has && self.frames.last() != Some(b'Q') {
+            (self.hears)(Trouble::NotUnderstood(self.frames.last()));
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Without room, nothing read would not mean the end.
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if self.frames.give(buf) {
+                self.state = State::Has;
+                return Poll::Ready(Ok(()));
+            }
+            let before = buf.filled().len();
+            let read = self.poll_wire(cx, buf);
+            self.state = match read {
+                Poll::Pending => State::Waits,
+                Poll::Ready(Ok(())) if buf.filled().len() > before => State::Has,
+                Poll::Ready(_) => State::Over,
+            };
+            ready!(read)?;
+            if self.state == State::Over {
+                self.frames.end();
+                self.frames.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            let new = buf.filled().get(before..).unwrap_or_default();
+            let stands = self.frames.follow(new);
+            buf.set_filled(before + stands);
+            if stands > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
 }
 
 impl AsyncWrite for Stream {
@@ -513,10 +578,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        let written = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Wire::Inet(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -524,10 +590,11 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.wire {
+        let written = match &mut self.wire {
             Wire::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Wire::Inet(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

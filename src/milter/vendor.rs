@@ -2,12 +2,11 @@
 //! its own way to stop. What it cannot do is in `docs/libmilter.md`.
 
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::{FileTypeExt, chown};
+use std::os::unix::fs::chown;
 use std::panic::resume_unwind;
-use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
-use std::{fs, io, thread};
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::Mode;
@@ -18,6 +17,7 @@ use super::libmilter::{self, Failed};
 use super::listener::{ListenAddress, ListenError, ListenerSettings, gid};
 use super::{MilterSettings, PROGRESS};
 use crate::service::Service;
+use crate::socketfile;
 
 /// Pause between two looks whether the library listens.
 const LOOK: Duration = Duration::from_millis(10);
@@ -81,8 +81,11 @@ impl Vendor {
         };
         let place = match &listener.address {
             ListenAddress::Unix(path) => {
+                // What can fail comes before another instance loses its socket.
+                let group = listener.group.as_deref();
+                group.map(|group| gid(path, group)).transpose()?;
                 // An old file must not be mistaken for the new one.
-                remove_socket(path).map_err(failed)?;
+                socketfile::remove_ours(path).map_err(failed)?;
                 format!("unix:{}", path.display())
             }
             ListenAddress::Inet(SocketAddr::V4(at)) => format!("inet:{}@{}", at.port(), at.ip()),
@@ -139,13 +142,6 @@ fn why<E>(ended: Result<Result<usize, Failed>, E>) -> Failed {
     match ended {
         Ok(Err(failed)) => failed,
         Ok(Ok(_)) | Err(_) => "stopped".into(),
-    }
-}
-
-fn remove_socket(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
-        _ => Ok(()),
     }
 }
 

@@ -190,7 +190,7 @@ impl Question {
             .map(|(at, candidate)| Suggestion {
                 value: format!("meant-{at}"),
                 address: format!("{local}@{}", show::meant(&entry.domain, candidate)),
-                name: show::pair(&entry.domain, &candidate.trusted).meant,
+                name: show::pair(&entry.domain, &candidate.name()).meant,
             })
             .collect()
     }
@@ -212,7 +212,7 @@ impl Question {
         let entry = &self.detail.entry;
         let assessment = self.detail.assessment.as_ref();
         let best = assessment.and_then(|assessment| assessment.best());
-        let pair = best.map(|best| show::pair(&entry.domain, &best.trusted));
+        let pair = best.map(|best| show::pair(&entry.domain, &best.name()));
         let foreign = pair
             .as_ref()
             .map_or(Vec::new(), |pair| pair.foreign.clone());

@@ -103,7 +103,7 @@ fn candidates(detail: &EntryDetail) -> Vec<Candidate> {
         return Vec::new();
     };
     let shown = candidates.iter().map(|candidate| Candidate {
-        pair: show::pair(&detail.entry.domain, &candidate.trusted),
+        pair: show::pair(&detail.entry.domain, &candidate.name()),
         trusted: show::address(&candidate.trusted),
         is_suffix: candidate.trusted.starts_with('.'),
         score: candidate.score,

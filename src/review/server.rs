@@ -1,8 +1,6 @@
 //! The HTTP server: sockets, bounds on what a client may do to it, and its end.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +19,7 @@ use crate::logging::event;
 use crate::service::Service;
 use crate::service::account::Accounts;
 use crate::service::token::Tokens;
+use crate::socketfile::SocketFile;
 
 use super::access::{Peer, Seal};
 use super::fields::LONGEST_FORM;
@@ -96,7 +95,10 @@ pub(super) struct Bounds {
 
 enum Socket {
     Inet(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
 impl Review {
@@ -168,8 +170,8 @@ impl Server {
                 (Socket::Inet(listener), Listen::Inet(address))
             }
             Listen::Unix(path) => {
-                let socket = Socket::Unix(bind(path)?, path.clone());
-                (socket, listen.clone())
+                let (listener, _file) = bind(path)?;
+                (Socket::Unix { listener, _file }, listen.clone())
             }
         };
         Ok(Server {
@@ -227,9 +229,6 @@ impl Server {
         drop(end);
         let all = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(DRAIN, all).await;
-        if let Socket::Unix(_, path) = &self.socket {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -245,7 +244,7 @@ impl Socket {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Accepted::Inet(stream, Peer::Inet(peer.ip().to_canonical())))
             }
-            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
         }
     }
 }
@@ -281,14 +280,11 @@ async fn serve(
 }
 
 /// Opens a UNIX socket for us and our group, over one that nobody listens on any more.
-fn bind(path: &std::path::Path) -> io::Result<UnixListener> {
-    if let Ok(found) = std::fs::symlink_metadata(path)
-        && found.file_type().is_socket()
-        && std::os::unix::net::UnixStream::connect(path).is_err()
-    {
-        std::fs::remove_file(path)?;
+fn bind(path: &std::path::Path) -> io::Result<(UnixListener, SocketFile)> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    let (listener, mut file) = SocketFile::bind(path, 0o660, None)?;
+    file.put_in_place()?;
+    Ok((UnixListener::from_std(listener)?, file))
 }

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use mail_parser::MessageParser;
 use unicode_script::{Script, UnicodeScript as _};
 
+use crate::domain::unicode;
 use crate::octets::Octets;
 use crate::score::{Candidate, Piece, edit};
 use crate::untrusted::Untrusted;
@@ -76,7 +77,7 @@ pub(super) fn pair(typed: &str, meant: &str) -> Pair {
 
 /// Returns the name a candidate stands for: a suffix (`.mil`) names no domain on its own.
 pub(super) fn meant(typed: &str, candidate: &Candidate) -> String {
-    whole(typed, &candidate.trusted)
+    whole(typed, &candidate.name())
 }
 
 /// Returns the whole name that was meant: the hosts typed in front of a trusted name stay, and a
@@ -114,10 +115,6 @@ pub(super) fn plain(name: &str) -> Marked {
         },
         unicode: same(&shown),
     }
-}
-
-fn unicode(ascii: &str) -> String {
-    idna::domain_to_unicode(ascii).0
 }
 
 fn sides(pieces: &[Piece]) -> (Vec<Part>, Vec<Part>) {

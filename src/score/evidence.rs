@@ -46,12 +46,24 @@ pub enum Finding {
 pub struct Candidate {
     /// The domain that may have been meant, in A-labels; a suffix with its leading dot.
     pub trusted: String,
+    /// The hosts that were typed in front of what resembles it, each with its dot, in A-labels:
+    /// `us.` of `us.army.ml`. Empty in records of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hosts: String,
     /// 0 to 100: the sum of the points of the evidence.
     pub score: u8,
     /// The terms of the sum. A sum outside of 0 to 100 is brought back by a term of its own.
     pub evidence: Vec<Evidence>,
     /// What was typed instead of `trusted`.
     pub edit: Edit,
+}
+
+impl Candidate {
+    /// Returns the whole name that may have been meant, in A-labels: `us.army.mil` for
+    /// `us.army.ml`.
+    pub fn name(&self) -> String {
+        format!("{}{}", self.hosts, self.trusted)
+    }
 }
 
 /// One reason with its points.

@@ -63,11 +63,22 @@ pub fn edit(typed: &str, meant: &str) -> Edit {
 
 /// Adds the difference between two parts, which may be equal.
 fn part(typed: &str, meant: &str, pieces: &mut Pieces) {
-    // What was added in front, `loginnavy`, is seen when the same letters behind are set aside.
-    let (typed, meant, tail) = match typed.strip_suffix(meant) {
-        Some(front) => (front, "", meant),
-        None => (typed, meant, ""),
+    // What was added in front or behind, `loginnavy`, is seen when the same letters are set aside.
+    let added = typed.len().saturating_sub(meant.len());
+    let around = match (typed.strip_suffix(meant), typed.strip_prefix(meant)) {
+        _ if meant.is_empty() => None,
+        (Some(front), _) => Some((front, "")),
+        (None, Some(behind)) => Some(("", behind)),
+        // A letter or two are an edit, which is aligned as such.
+        (None, None) if added > 2 => typed.rsplit_once(meant),
+        (None, None) => None,
     };
+    if let Some((front, behind)) = around {
+        pieces.push(Kind::Extra, front);
+        pieces.push(Kind::Same, meant);
+        pieces.push(Kind::Extra, behind);
+        return;
+    }
     let (mut t, mut m) = (['\0'; LONGEST_DIFFERENCE], ['\0'; LONGEST_DIFFERENCE]);
     match (letters(typed, &mut t), letters(meant, &mut m)) {
         (Some(typed), Some(meant)) if !typed.is_empty() && !meant.is_empty() => {
@@ -78,7 +89,6 @@ fn part(typed: &str, meant: &str, pieces: &mut Pieces) {
             pieces.push(Kind::Missing, meant);
         }
     }
-    pieces.push(Kind::Same, tail);
 }
 
 /// The letters of a text, when they fit.

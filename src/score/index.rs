@@ -110,8 +110,8 @@ pub(super) struct Index {
     items: Vec<u32>,
     /// Bits of an item that hold the number of the target.
     id_bits: u32,
-    /// Whether a target allows two edits in a label shorter than [`edit_limit`] says.
-    has_frequent: bool,
+    /// Whether a target allows two edits in a label shorter than others do.
+    has_largest: bool,
     /// The lengths of the labels of the targets.
     lengths: u64,
     /// Bytes of the longest target.
@@ -186,7 +186,7 @@ impl Index {
             starts,
             items,
             id_bits,
-            has_frequent: targets.iter().any(|target| target.frequent),
+            has_largest: targets.iter().any(|target| target.largest),
             lengths: (targets.iter()).fold(0, |set, target| set | length_bit(target.label().len())),
             longest_name: targets
                 .iter()
@@ -293,6 +293,7 @@ impl Index {
             self.second(text.get(start..end).unwrap_or_default(), targets, each);
         }
         self.tails(text, start..end, (!label.hyphen).then_some(label.sum), each);
+        self.glued(&label, each);
         // A label by itself has been asked for.
         if start > 0 || label.hyphen {
             self.windows(text, end, each);
@@ -327,7 +328,7 @@ impl Index {
         // Letters that the typed label misses need none of its own left out, unless the prefix
         // cuts some off.
         let long = if length < PREFIX { 0 } else { 2 };
-        let limit = edit_limit(length + long, self.has_frequent);
+        let limit = edit_limit(length + long, self.has_largest);
         let ends = Ends::of(label.label);
         let ends = ends.of_typed(length);
         let end_set = EndSet::of(ends);
@@ -451,6 +452,16 @@ impl Index {
         if through && take(&mut tail, front) {
             self.probe(mix(tail.0, tail.1, Tag::Folded), each);
         }
+    }
+
+    /// A whole trusted name without its dots as the label.
+    #[inline]
+    fn glued(&self, label: &Label<'_>, each: &mut impl FnMut(u32)) {
+        let (sum, length) = match label.hyphen {
+            false => (label.sum, label.label.len()),
+            true => hash(label.label.iter().copied().filter(|byte| *byte != b'-')),
+        };
+        self.probe(mix(sum, length, Tag::Folded), each);
     }
 
     /// A trusted name inside of the name, which begins in front of `label_end`.

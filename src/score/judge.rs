@@ -6,6 +6,7 @@
 use super::Reason;
 use super::distance::{Keyboard, steps};
 use super::index::{MOST_STARTS, MOST_TOKENS};
+use super::keys::SHORTEST_GLUED;
 use super::label_slip::{closed, edit_limit, label_slip, near, unlikely};
 use super::name::{Name, Reading, folded};
 use super::skeleton::{Likeness, likeness};
@@ -38,6 +39,7 @@ pub(super) fn judge(typed: &Name<'_>, target: &Target, keyboard: Keyboard) -> Op
     loudest.hear(dots(typed, target));
     loudest.hear(host_glued(typed, target));
     loudest.hear(embedded(typed, target));
+    loudest.hear(ending_glued(typed, target));
     loudest.hear(label_and_word(typed, target));
     if loudest.0.is_none() {
         loudest.hear(label_inside(typed, target));
@@ -78,7 +80,7 @@ fn whole_label(
         }
         let by_look = likeness.map(|how| {
             let points = match how {
-                Likeness::Contrived => w::ASCII_CONTRIVED,
+                Likeness::Contrived => w::ascii_contrived(meant.len()),
                 Likeness::Letters => w::ascii_letters(meant.len()),
             };
             let mut terms = Terms::of(Reason::AsciiLookalike, points);
@@ -104,7 +106,7 @@ fn whole_label(
         };
     }
     // A typo in the label besides one in the ending counts for few labels.
-    let limit = if target.frequent {
+    let limit = if target.largest {
         edit_limit(meant.len(), true)
     } else {
         1
@@ -293,6 +295,29 @@ fn host_glued(typed: &Name<'_>, target: &Target) -> Option<Terms> {
         _ => w::HOST_GLUED,
     };
     Some(Terms::of(Reason::HostGlued, points))
+}
+
+/// `armymil.com`, `army-mil.us`: the dot in front of the ending was lost, and another ending added.
+fn ending_glued(typed: &Name<'_>, target: &Target) -> Option<Terms> {
+    let reading = typed.reading();
+    let (label, meant) = (reading.label, target.text());
+    // `ontarioca.gov`: strangers cannot have that.
+    if words::closed_registry(reading.suffix).is_some() {
+        return None;
+    }
+    let suffix = target.suffix();
+    if label.ends_with(suffix.rsplit('.').next()?) && folded(label).eq(folded(meant)) {
+        let front = label.strip_suffix(suffix);
+        let hyphen = front.is_some_and(|front| front.ends_with('-'));
+        let points = w::ending_glued(target.label().len(), suffix, hyphen)?;
+        return Some(Terms::of(Reason::EmbeddedDomain, points));
+    }
+    // `leedsgov.com` for `leeds.gov.uk`: the country was dropped as well.
+    let (second, _) = suffix.split_once('.')?;
+    let front = label.strip_suffix(second)?;
+    let is_name = front.strip_suffix('-').unwrap_or(front) == target.label();
+    (is_name && front.len() >= SHORTEST_GLUED)
+        .then(|| Terms::of(Reason::EmbeddedDomain, w::SECOND_LEVEL_GLUED))
 }
 
 /// The whole trusted name stands inside of another domain.
@@ -524,24 +549,31 @@ fn inner_suffix(typed: &Name<'_>, suffix: &str) -> Option<SuffixFinding> {
     if meant.len() < 3 || text.len() <= meant.len() + 2 {
         return None;
     }
+    let found = |front: &str| SuffixFinding {
+        terms: Terms::of(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN - 6),
+        meant: format!("{front}.{suffix}"),
+    };
+    // `dla.mil.com`, `leeds.govuk.com`: the suffix is the registrable label, and who has that gets
+    // all mail below it. In another country it is a registry.
+    if !reading.below.is_empty()
+        && reading.suffix.len() > 2
+        && folded(reading.label).eq(folded(suffix))
+    {
+        return Some(found(reading.below));
+    }
     let separator = |byte: u8| byte == b'.' || byte == b'-';
     let same = |t: &u8, m: &u8| t == m || (separator(*t) && separator(*m));
     for start in 1..text.len() - meant.len() {
         let end = start + meant.len();
-        if start > typed.label_start() || end >= label_end {
+        // It may reach into the ending: `leeds.gov.uk.com`.
+        let into_ending = start == typed.label_start() && end > label_end && text[end] == b'.';
+        if start > typed.label_start() || end >= label_end && !into_ending {
             break;
         }
         let bounded = separator(text[start - 1]) && separator(text[end]);
         if bounded && text[start..end].iter().zip(meant).all(|(t, m)| same(t, m)) {
             let front = typed.text.get(..start - 1).unwrap_or_default();
-            return Some(SuffixFinding {
-                terms: Terms::of(Reason::EmbeddedDomain, w::EMBEDDED_DOMAIN - 6),
-                meant: if front.is_empty() {
-                    format!(".{suffix}")
-                } else {
-                    format!("{front}.{suffix}")
-                },
-            });
+            return Some(found(front));
         }
     }
     None

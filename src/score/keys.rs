@@ -391,7 +391,7 @@ pub(super) fn keys(target: &Target, mut each: impl FnMut(u64, Option<u64>)) {
         each(mark, None);
     }
     let end = Ends::of(label.label).0[Ends::place(length)];
-    label.deletions(edit_limit(length, target.frequent), |hash, two| {
+    label.deletions(edit_limit(length, target.largest), |hash, two| {
         each(hash, Some(if two { end } else { 0 }));
     });
 }
@@ -402,7 +402,7 @@ pub(super) fn key_count(target: &Target) -> usize {
     let prefix = label.get(..PREFIX).unwrap_or(label);
     let repeated = prefix.windows(2).filter(|pair| pair[0] == pair[1]).count();
     let apart = prefix.len() - repeated;
-    let pairs = match edit_limit(label.len(), target.frequent) {
+    let pairs = match edit_limit(label.len(), target.largest) {
         1 => 0,
         _ => apart * apart.saturating_sub(1) / 2 + repeated,
     };

@@ -21,7 +21,7 @@ pub(super) fn near(typed: &str, target: &Target, limit: usize) -> bool {
 /// edit to count.
 pub(super) fn close(label: &[u8], letters: Letters, target: &Target) -> bool {
     let length = target.label_length();
-    let limit = edit_limit(length, target.frequent);
+    let limit = edit_limit(length, target.largest);
     label.len().abs_diff(length) <= limit
         && letters.bits_apart(target.letters) <= 2 * limit as u32
         && within(label, target.label().as_bytes(), limit)
@@ -43,9 +43,9 @@ impl Letters {
     }
 }
 
-/// How many edits are looked at for this target.
-pub(super) fn edit_limit(meant_len: usize, frequent: bool) -> usize {
-    if meant_len >= w::TWO_EDITS_FROM || (frequent && meant_len >= w::TWO_EDITS_FREQUENT_FROM) {
+/// How many edits are looked at for a target, which may be one of the largest providers.
+pub(super) fn edit_limit(meant_len: usize, largest: bool) -> usize {
+    if meant_len >= w::TWO_EDITS_FROM || (largest && meant_len >= w::TWO_EDITS_LARGEST_FROM) {
         2
     } else {
         1
@@ -61,7 +61,7 @@ pub(super) fn label_slip(
 ) -> Option<Terms> {
     let meant = target.label();
     let length = meant.len();
-    let limit = edit_limit(length, target.frequent);
+    let limit = edit_limit(length, target.largest);
     if label == meant || label.len().abs_diff(length) > limit {
         return None;
     }
@@ -108,7 +108,7 @@ pub(super) fn label_slip(
         }
         [_, _] => {
             let points = if length < w::TWO_EDITS_FROM {
-                w::TWO_EDITS_FREQUENT
+                w::TWO_EDITS_LARGEST
             } else {
                 w::two_edits(length)
             };
@@ -129,7 +129,8 @@ pub(super) fn label_slip(
     if target.frequent && length >= w::FREQUENT_FROM {
         terms.push(Reason::FrequentTarget, w::FREQUENT);
     }
-    if typed.look.foreign {
+    // Where both are written so, the letters of another alphabet are no disguise.
+    if typed.look.foreign && !target.look.foreign {
         terms.push(Reason::Homoglyph, w::FREQUENT);
     }
     Some(terms)
@@ -162,7 +163,13 @@ pub(super) fn unlikely(found: &[At], terms: &mut Terms) {
                 index: 0,
                 step: Step::Missing { .. },
             },
-        ] => w::MISSING + w::FIRST_LETTER_MISSING,
+        ] => w::MISSING + w::FIRST_LETTER_ALONE,
+        [
+            At {
+                index: 0,
+                step: Step::Extra { doubled: true, .. },
+            },
+        ] => w::DOUBLED + w::FIRST_LETTER_ALONE,
         _ => found.iter().map(|at| cost(*at)).sum(),
     };
     let free = w::FREE_COST * found.len() as i32;

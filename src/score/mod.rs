@@ -37,7 +37,7 @@ pub use explain::edit;
 
 use index::Index;
 use judge::{judge, judge_suffix};
-use name::Name;
+use name::{Name, folded};
 use target::{Target, TargetKind};
 use terms::{Terms, sum};
 use weights as w;
@@ -410,7 +410,9 @@ impl Scorer {
             )
         };
         let endings = suspicions.iter().filter(|s| ending(s)).count();
-        let neighbours = suspicions.iter().filter(|s| slips(s)).count();
+        let two_edits = |s: &Suspicion<'_>| matches!(s.terms.first(), Some((Reason::TwoEdits, _)));
+        let all_neighbours = suspicions.iter().filter(|s| slips(s)).count();
+        let far_neighbours = suspicions.iter().filter(|s| two_edits(s)).count();
         let registrable = domain.registrable().unwrap_or_default();
         let real = if self.webmail.contains(registrable) {
             Some((Reason::RealWebmail, w::REAL_WEBMAIL))
@@ -455,6 +457,11 @@ impl Scorer {
                     .max(w::MANY_ENDINGS_MOST);
                 suspicion.terms.push(Reason::ManyEndings, points);
             }
+            // Names two slips away make one that is a slip away no less likely.
+            let neighbours = match two_edits(suspicion) {
+                true => all_neighbours,
+                false => all_neighbours - far_neighbours,
+            };
             if neighbours > 2 && slips(suspicion) {
                 let beyond = i32::try_from(neighbours - 2).unwrap_or(i32::MAX);
                 let points = w::NEIGHBOURS.saturating_mul(beyond).max(w::NEIGHBOURS_MOST);
@@ -504,13 +511,23 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
         suffix,
         guarded: _,
     } = suspicion;
-    let counterpart = match terms.first() {
-        Some((Reason::EmbeddedDomain | Reason::Dots | Reason::LabelInside, _)) => domain.unicode(),
-        _ => {
-            let dots = meant.bytes().filter(|byte| *byte == b'.').count();
-            last_labels(domain.unicode(), dots + 1)
-        }
+    let reason = terms.first().map(|(reason, _)| *reason);
+    let is_inside = matches!(reason, Some(Reason::EmbeddedDomain | Reason::LabelInside));
+    let count = match reason {
+        Some(Reason::EmbeddedDomain | Reason::LabelInside) | None => 0,
+        Some(Reason::Dots) => (typed.tails())
+            .position(|tail| folded(tail).eq(folded(&meant)))
+            .unwrap_or(0),
+        Some(_) => hosts(typed, &meant, label, suffix),
     };
+    let edit = explain::edit(behind(domain.unicode(), count), &in_unicode(&meant));
+    let hosts = match edit.pieces.first() {
+        Some(Piece::Extra(front)) if is_inside && front.ends_with('.') => {
+            front.split('.').count() - 1
+        }
+        _ => count,
+    };
+    let front = domain.ascii().len() - behind(domain.ascii(), hosts).len();
     let total = sum(&terms);
     let score = total.clamp(0, 100);
     if score != total {
@@ -526,21 +543,42 @@ fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candi
                 detail: explain::detail(reason, typed, &meant, label, suffix),
             })
             .collect(),
-        edit: explain::edit(counterpart, &meant),
+        edit,
+        hosts: domain.ascii().get(..front).unwrap_or_default().to_owned(),
         trusted: meant.into_owned(),
     }
 }
 
-/// Returns the last `count` labels of a name.
-fn last_labels(name: &str, count: usize) -> &str {
-    let mut dots = 0;
-    for (at, byte) in name.bytes().enumerate().rev() {
-        dots += usize::from(byte == b'.');
-        if byte == b'.' && dots == count {
-            return name.get(at + 1..).unwrap_or(name);
-        }
+/// Returns how many labels of `typed` are hosts in front of what resembles `meant`, which is made of
+/// `label`, `suffix` and perhaps hosts of its own; none where a suffix alone was mistaken.
+fn hosts(typed: &Name<'_>, meant: &str, label: &str, suffix: &str) -> usize {
+    if label.is_empty() {
+        return 0;
     }
-    name
+    let labels = |text: &str| match text {
+        "" => 0,
+        text => 1 + text.bytes().filter(|byte| *byte == b'.').count(),
+    };
+    let first = typed.reading();
+    let distance = |reading: &name::Reading<'_>| strsim::osa_distance(reading.label, label);
+    let reading = (typed.second_reading())
+        .filter(|second| distance(second) < distance(&first))
+        .unwrap_or(first);
+    let own = labels(meant).saturating_sub(1 + labels(suffix));
+    labels(reading.below).saturating_sub(own)
+}
+
+/// Returns what stands behind the first `count` labels of a name.
+fn behind(name: &str, count: usize) -> &str {
+    name.splitn(count + 1, '.').nth(count).unwrap_or(name)
+}
+
+/// Returns a name in A-labels as people read it.
+fn in_unicode(name: &str) -> Cow<'_, str> {
+    match name.contains("xn--") {
+        true => crate::domain::unicode(name).into(),
+        false => name.into(),
+    }
 }
 
 /// The domains of the webmail preset: those most mail goes to, and real ones.

@@ -57,6 +57,14 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
             ("", _) => far(Reason::SecondLevelDropped, w::SECOND_LEVEL_DROPPED),
             (_, "") => far(Reason::SecondLevelAdded, w::SECOND_LEVEL_ADDED),
             (t, m) if same_kind(t, m) => far(Reason::WrongSecondLevel, w::SECOND_LEVEL_SAME_KIND),
+            // One letter missing is a slip; another letter is another state.
+            (t, m)
+                if is_place(t)
+                    && is_place(m)
+                    && (distance != 1 || t.len() == m.len() && t.len() <= 3) =>
+            {
+                far(Reason::WrongSecondLevel, w::SECOND_LEVEL_PLACE)
+            }
             _ if distance == 1 => Some(Slip {
                 reason: Reason::EndingTypo,
                 points: w::SECOND_LEVEL_TYPO,
@@ -160,6 +168,15 @@ pub(super) fn slip(typed: &str, listed: bool, meant: &str, keyboard: Keyboard) -
         ),
         (true, true) => far(Reason::OtherCountry, w::COUNTRY_OTHER),
     }
+}
+
+/// Returns whether a second level stands for a place: for none of the kinds of organisations.
+/// `ca` of `ca.us`, `milano` of `milano.it`, `vic.gov` of `vic.gov.au`.
+fn is_place(second: &str) -> bool {
+    let (first, rest) = second.split_once('.').unwrap_or((second, ""));
+    second_level(first).is_none()
+        && closed_registry(first).is_none()
+        && (rest.is_empty() || closed_registry(rest).is_some())
 }
 
 /// Endings of authorities of the USA, which elsewhere are second levels.

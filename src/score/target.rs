@@ -5,6 +5,7 @@ use crate::domain::Domain;
 use super::label_slip::{Letters, letters};
 use super::name::Name;
 use super::skeleton::Look;
+use super::words;
 
 /// Why a name is a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Target {
     pub kind: TargetKind,
     /// Whether it is one of the domains most mail goes to.
     pub frequent: bool,
+    /// Whether it is so large, or its ending so small, that two slips are most likely meant for it.
+    pub largest: bool,
     /// Whether such a domain is known with this ending only: there is no `gmail.fr`.
     pub one_ending: bool,
     /// The letters of the label, which prove most other labels far.
@@ -49,6 +52,9 @@ impl Target {
             look: name.look,
             kind,
             frequent,
+            largest: frequent
+                && (domain.public_suffix() != "com"
+                    || words::LARGEST.contains(&name.reading().label)),
             one_ending: false,
             letters: letters(name.reading().label.as_bytes()),
             label_start: small(name.label_start()),

@@ -31,10 +31,10 @@ pub(super) fn two_edits(length: usize) -> i32 {
 
 /// Shortest meant label for which two edits are looked at.
 pub(super) const TWO_EDITS_FROM: usize = 8;
-/// The same for the domains most mail goes to.
-pub(super) const TWO_EDITS_FREQUENT_FROM: usize = 5;
-/// Two edits of a frequent domain with a label shorter than [`TWO_EDITS_FROM`].
-pub(super) const TWO_EDITS_FREQUENT: i32 = 56;
+/// The same for the largest providers.
+pub(super) const TWO_EDITS_LARGEST_FROM: usize = 5;
+/// Two edits of such a domain with a label shorter than [`TWO_EDITS_FROM`].
+pub(super) const TWO_EDITS_LARGEST: i32 = 56;
 
 // What a slip costs, in hundredths: 100 is an average one.
 pub(super) const SWAPPED: i32 = 75;
@@ -46,8 +46,9 @@ pub(super) const REPLACED: i32 = 110;
 pub(super) const DIGIT_FOR_LETTER: i32 = 130;
 pub(super) const DIGIT_FOR_DIGIT: i32 = 160;
 pub(super) const FIRST_LETTER: i32 = 55;
-/// A first letter that is missing and nothing else: what a name copied with the mouse loses.
-pub(super) const FIRST_LETTER_MISSING: i32 = 10;
+/// A first letter that is missing and nothing else, which a name copied with the mouse loses, or that
+/// is doubled, which a key does by itself.
+pub(super) const FIRST_LETTER_ALONE: i32 = 10;
 /// Points for a slip that leaves few other explanations: of all names one edit from a short one,
 /// very few are a swap or a doubling away.
 pub(super) const TELLING: i32 = 6;
@@ -122,6 +123,9 @@ pub(super) const SECOND_LEVEL_LEFT: i32 = 58;
 /// From one closed registry to another of the same country: only institutions have names there,
 /// and `birmingham.gov.uk` is the city, not the university.
 pub(super) const SECOND_LEVEL_CLOSED: i32 = 46;
+/// From one place or kind of people to another of the same country: every one has its own `state`,
+/// `comune`, and `education`.
+pub(super) const SECOND_LEVEL_PLACE: i32 = 36;
 pub(super) const SECOND_LEVEL_DROPPED: i32 = 62;
 pub(super) const SECOND_LEVEL_ADDED: i32 = 50;
 /// One edit that leads to a country where few have a name of their own.
@@ -190,7 +194,15 @@ pub(super) const TAIL_DOT_LOST_SHORT: i32 = 60;
 // Look-alikes.
 pub(super) const SKELETON: i32 = 97;
 pub(super) const SKELETON_FOLDED: i32 = 92;
-pub(super) const ASCII_CONTRIVED: i32 = 90;
+/// Points for digits and pairs of letters that look like a letter, by the length of the label: a
+/// short label is somebody's own, so a person decides.
+pub(super) fn ascii_contrived(length: usize) -> i32 {
+    match length {
+        0..=3 => 72,
+        4 => 82,
+        _ => 90,
+    }
+}
 
 /// Points for ordinary letters that look alike, by the length of the label.
 pub(super) fn ascii_letters(length: usize) -> i32 {
@@ -214,6 +226,26 @@ pub(super) const LABEL_AND_WORD_SHORT: i32 = 66;
 pub(super) const LABEL_AND_WORD_SHORTEST: i32 = 52;
 pub(super) const LABEL_AND_OTHER: i32 = 44;
 pub(super) const LABEL_INSIDE: i32 = 20;
+/// Points for the whole name without its dot and another ending behind it, `armymil.com`, by the length
+/// of its label and of its own ending, which is part of a word more often the shorter it is. `hyphen`
+/// says whether one stands for the dot.
+pub(super) fn ending_glued(label: usize, suffix: &str, hyphen: bool) -> Option<i32> {
+    let closed = super::words::closed_registry(suffix).is_some();
+    let points = match (label, suffix.len()) {
+        (0..=1, _) => return None,
+        (3.., _) if hyphen => 78,
+        (3.., _) if suffix.contains('.') => 78,
+        (4.., 3..) if closed => 72,
+        (_, 3..) if closed => 60,
+        (5.., 3..) => 62,
+        (4, 3..) => 54,
+        (6.., _) => 56,
+        _ => return None,
+    };
+    Some(points)
+}
+/// The same where only the second level of the ending is left: `leedsgov.com` for `leeds.gov.uk`.
+pub(super) const SECOND_LEVEL_GLUED: i32 = 58;
 
 // What speaks against a mistake.
 pub(super) const PLURAL: i32 = -18;

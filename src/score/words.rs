@@ -3,9 +3,11 @@
 /// Host names that are commonly put in front of a domain; a lost dot glues them to it:
 /// `wwwexample.com`.
 pub(super) const HOSTS: &[&str] = &[
+    "ww",
     "www",
     "www1",
     "www2",
+    "wwww",
     "mail",
     "webmail",
     "email",
@@ -148,6 +150,19 @@ pub(super) const SHARED: &[&str] = &[
     "telenet",
     "telia",
     "virgin",
+];
+
+/// The labels of the largest providers below `.com`: there, two slips away from a smaller one with a
+/// short name, somebody else is most of the time.
+pub(super) const LARGEST: &[&str] = &[
+    "gmail",
+    "googlemail",
+    "hotmail",
+    "yahoo",
+    "outlook",
+    "icloud",
+    "comcast",
+    "yandex",
 ];
 
 /// Those of [`BUSINESS`] that ask for a password or for money, and that few companies are called.

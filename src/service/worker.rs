@@ -10,8 +10,8 @@ mod give_back;
 mod notify;
 mod tidy;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,9 +21,9 @@ use super::quarantine::{Quarantine, QuarantineError, Retry, about};
 use super::token::Tokens;
 use crate::fault;
 use crate::logging::event;
-use crate::notice::{Facts, NoticeSettings, Templates};
+use crate::notice::{Facts, NoticeError, NoticeSettings, Templates};
 use crate::octets::Octets;
-use crate::score::{Assessment, Finding, Piece};
+use crate::score::{Assessment, Finding};
 use crate::smtp::{self, Delivery, SmtpError};
 use crate::store::{AuditEvent, Durability, Entry, EventKind, Letter, PendingDecision, StoreError};
 use crate::untrusted::Untrusted;
@@ -57,7 +57,8 @@ pub struct WorkerSettings {
     pub at_end: AtEnd,
     /// Address of the confirm page, without the token; `None` without one.
     pub confirm_url: Option<String>,
-    /// The site's own domains: only their mailboxes are written to.
+    /// The site's own domains: only their mailboxes are told about held mail. [`Worker::set_own`]
+    /// replaces them.
     pub own: Vec<String>,
 }
 
@@ -76,6 +77,8 @@ impl Default for WorkerSettings {
 pub struct Worker {
     quarantine: Arc<Quarantine>,
     settings: WorkerSettings,
+    /// The site's own domains as of the last reload.
+    own: RwLock<Vec<String>>,
     notices: NoticeSettings,
     templates: Templates,
     tokens: Arc<Tokens>,
@@ -97,6 +100,7 @@ impl Worker {
     ) -> Worker {
         Worker {
             quarantine,
+            own: RwLock::new(settings.own.clone()),
             settings,
             notices,
             templates,
@@ -105,6 +109,11 @@ impl Worker {
             next_tidying: AtomicI64::new(0),
             steps: AtomicU64::new(0),
         }
+    }
+
+    /// Replaces the site's own domains.
+    pub fn set_own(&self, own: Vec<String>) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
     }
 
     /// Returns how many steps were taken so far: ticks that went well, and what was tried within
@@ -230,6 +239,21 @@ impl Worker {
         Ok(())
     }
 
+    /// Composes a letter. Where the admin's template fails on what there is to tell, the built-in
+    /// one does: a sender who is not told loses mail.
+    fn compose(
+        &self,
+        with: impl Fn(&Templates) -> Result<Vec<u8>, NoticeError>,
+    ) -> Result<Vec<u8>, NoticeError> {
+        match (with(&self.templates), self.templates.instead()) {
+            (Err(error), Some(built_in)) => {
+                event::template_failed(&self.log, &error);
+                with(built_in)
+            }
+            (composed, _) => composed,
+        }
+    }
+
     /// Hands a mail of our own to the MTA, with the null sender: nothing ever answers it.
     fn send(&self, to: &str, message: &[u8]) -> Result<(), SmtpError> {
         self.step();
@@ -320,11 +344,7 @@ pub fn meant(entry: &Entry, assessment: &Assessment) -> Option<String> {
     if best.trusted.starts_with('.') || !best.trusted.contains('.') {
         return None;
     }
-    let below = match best.edit.pieces.first() {
-        Some(Piece::Extra(below)) if below.ends_with('.') => below.as_str(),
-        _ => "",
-    };
-    Some(format!("{local}@{below}{}", best.trusted))
+    Some(format!("{local}@{}", best.name()))
 }
 
 fn shown_subject(raw: &[u8]) -> String {

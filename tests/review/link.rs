@@ -145,6 +145,32 @@ fn a_sender_corrects_cancels_or_writes_another_address() {
 }
 
 #[test]
+fn page_and_notice_suggest_the_same_host() {
+    let (pages, _sink) = pages();
+    let quarantine = pages.service.quarantine();
+    for (n, (typed, expected)) in [
+        ("carl@us.army.ml", "carl@us.army.mil"),
+        ("carl@a.army.ml", "carl@a.army.mil"),
+        ("carl@a.navymil", "carl@a.navy.mil"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = held(&pages, n, typed);
+        let detail = quarantine.detail(&id, now()).unwrap();
+        let meant = worker::meant(&detail.entry, &detail.assessment.unwrap());
+        let link = pages.link(&id, DAY).unwrap();
+        pages
+            .browser()
+            .post(&link, &[("choice", "meant-0")])
+            .unwrap();
+        let decided = quarantine.pending_decision(&id).unwrap().unwrap();
+        assert_eq!(decided.corrected, meant);
+        assert_eq!(meant.as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn a_link_says_which_answer_could_not_be_carried_out() {
     let (pages, sink) = pages();
     let id = held(&pages, 1, "carl@army.ml");

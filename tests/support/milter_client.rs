@@ -54,6 +54,8 @@ impl<T: Read + Write + std::fmt::Debug + Send> Stream for T {}
 pub(crate) struct MilterClient {
     stream: Box<dyn Stream>,
     steps: u32,
+    /// Octets written at a time.
+    piece: usize,
 }
 
 /// Steps a filter may ask not to be sent, and those it does not answer, by command.
@@ -88,6 +90,7 @@ impl MilterClient {
         Ok(MilterClient {
             stream: Box::new(stream),
             steps: 0,
+            piece: usize::MAX,
         })
     }
 
@@ -98,6 +101,7 @@ impl MilterClient {
         let mut client = MilterClient {
             stream: Box::new(stream),
             steps: 0,
+            piece: usize::MAX,
         };
         client.negotiate(6, ACTIONS, STEPS)?;
         Ok(client)
@@ -152,9 +156,15 @@ impl MilterClient {
 
     /// Sends bytes that need not be a frame.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream
-            .write_all(bytes)
-            .context("the filter has closed the connection")
+        (bytes
+            .chunks(self.piece)
+            .try_for_each(|piece| self.stream.write_all(piece)))
+        .context("the filter has closed the connection")
+    }
+
+    /// From now on, writes so many octets at a time.
+    pub(crate) fn cut_into(&mut self, octets: usize) {
+        self.piece = octets;
     }
 
     /// Reads one frame.
@@ -211,6 +221,17 @@ impl MilterClient {
         data.extend_from_slice(address.as_bytes());
         data.push(0);
         self.step(b'C', &data)
+    }
+
+    /// CONNECT from an IPv6 address, as it is written.
+    pub(crate) fn connect_from_inet6(&mut self, address: &str) -> Result<Option<Frame>> {
+        let data = [
+            b"client.test\0",
+            &b"6\x9c\x40"[..],
+            address.as_bytes(),
+            b"\0",
+        ];
+        self.step(b'C', &data.concat())
     }
 
     /// HELO.

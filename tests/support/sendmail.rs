@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) milter_timeout: u32,
     /// Who writes the log.
     pub(crate) log: Log,
+    /// Whether the same ports are open at ::1 as well.
+    pub(crate) ipv6: bool,
 }
 
 /// Who writes the log.
@@ -66,6 +68,7 @@ impl Default for Options {
             on_failure: "F=T, ",
             milter_timeout: 20,
             log: Log::Debug,
+            ipv6: false,
         }
     }
 }
@@ -571,6 +574,16 @@ fn sendmail_mc(directory: &Path, ports: [u16; 3], sink: u16, options: &Options) 
         ..
     } = options;
     let [submission, relay, plain] = ports;
+    let ipv6: String = [("submission", submission), ("relay", relay)]
+        .iter()
+        .filter(|_| options.ipv6)
+        .map(|(name, port)| {
+            format!(
+                "DAEMON_OPTIONS(`Port={port}, Addr=::1, Family=inet6, Name={name}6, \
+                 InputMailFilters={name}')dnl\n"
+            )
+        })
+        .collect();
     let banner = name(directory);
     let directory = directory.display();
     format!(
@@ -611,7 +624,7 @@ VIRTUSER_DOMAIN(`old.test')dnl
 DAEMON_OPTIONS(`Port={submission}, Addr=127.0.0.1, Name=submission, InputMailFilters=submission')dnl
 DAEMON_OPTIONS(`Port={relay}, Addr=127.0.0.1, Name=relay, InputMailFilters=relay')dnl
 DAEMON_OPTIONS(`Port={plain}, Addr=127.0.0.1, Name=plain, InputMailFilters=')dnl
-MAIL_FILTER(`submission', `S=unix:{directory}/milter.sock, {on_failure}T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
+{ipv6}MAIL_FILTER(`submission', `S=unix:{directory}/milter.sock, {on_failure}T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
 MAIL_FILTER(`relay', `S=unix:{directory}/relay.sock, {on_failure}T=C:{t}s;S:{t}s;R:{t}s;E:{t}s')dnl
 MAILER(`local')dnl
 MAILER(`smtp')dnl

@@ -1,7 +1,7 @@
 //! An SMTP client that sends exactly the bytes it is told to.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
@@ -45,14 +45,18 @@ pub(crate) struct SmtpClient {
 impl SmtpClient {
     /// Connects to a port of 127.0.0.1 and reads the greeting.
     pub(crate) fn connect(port: u16) -> Result<(SmtpClient, Reply)> {
-        SmtpClient::connect_from(Ipv4Addr::LOCALHOST, port)
+        SmtpClient::connect_from(Ipv4Addr::LOCALHOST.into(), port)
     }
 
-    fn connect_from(address: Ipv4Addr, port: u16) -> Result<(SmtpClient, Reply)> {
+    fn connect_from(address: IpAddr, port: u16) -> Result<(SmtpClient, Reply)> {
+        let (domain, server): (Domain, IpAddr) = match address {
+            IpAddr::V4(_) => (Domain::IPV4, Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(_) => (Domain::IPV6, Ipv6Addr::LOCALHOST.into()),
+        };
         let connect = || -> std::io::Result<TcpStream> {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            let socket = Socket::new(domain, Type::STREAM, None)?;
             socket.bind(&SocketAddr::from((address, 0)).into())?;
-            socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+            socket.connect(&SocketAddr::from((server, port)).into())?;
             Ok(socket.into())
         };
         let stream =
@@ -72,7 +76,7 @@ impl SmtpClient {
         SmtpClient::open_from("127.0.0.1", port)
     }
 
-    /// Connects from `address`, which is one of 127.0.0.0/8, and says EHLO.
+    /// Connects from `address`, which is one of 127.0.0.0/8 or ::1, and says EHLO.
     pub(crate) fn open_from(address: &str, port: u16) -> Result<SmtpClient> {
         let (mut client, greeting) = SmtpClient::connect_from(address.parse()?, port)?;
         ensure!(greeting.code == 220, "greeted with {}", greeting.flat());

@@ -89,6 +89,79 @@ fn bounce_is_a_delivery_status_notification_with_the_header() {
 }
 
 #[test]
+fn a_sender_elsewhere_gets_the_report_but_no_letter() {
+    for (at_end, told) in [(AtEnd::Bounce, 1), (AtEnd::Drop, 0)] {
+        let site = ending(at_end);
+        let mut envelope = envelope(at(0));
+        envelope.sender = Octets::from("<dora@elsewhere.example>");
+        envelope.sender_address = "dora@elsewhere.example".to_owned();
+        envelope.login = None;
+        let mut draft = site.quarantine.draft();
+        draft.write(MESSAGE).unwrap();
+        site.quarantine.hold(draft, envelope, at(0)).unwrap();
+        for second in [60, 999, 1001, 1002] {
+            site.tick(second);
+        }
+        let deliveries = site.sink.deliveries();
+        assert_eq!(deliveries.len(), told, "{at_end:?}");
+        let to = deliveries.first().map(|mail| mail.recipients[0].0.as_str());
+        assert_eq!(to, (told == 1).then_some("dora@elsewhere.example"));
+    }
+}
+
+#[test]
+fn own_domains_of_a_reload_are_told() {
+    let site = ending(AtEnd::Drop);
+    let mut envelope = envelope(at(0));
+    envelope.sender = Octets::from("<dora@new.example>");
+    envelope.sender_address = "dora@new.example".to_owned();
+    envelope.login = None;
+    let mut draft = site.quarantine.draft();
+    draft.write(MESSAGE).unwrap();
+    site.quarantine.hold(draft, envelope, at(0)).unwrap();
+    site.worker.set_own(vec!["new.example".to_owned()]);
+    site.tick(60);
+    assert_eq!(site.notice().recipients[0].0, "dora@new.example");
+}
+
+#[test]
+fn where_a_template_fails_the_built_in_text_is_sent() {
+    let site = site();
+    site.hold(MESSAGE);
+    let templates = tempfile::tempdir().unwrap();
+    let load = |wrong_when: &str| {
+        let text = format!("Subject: held\n\n{{% if {wrong_when} %}}{{{{ oops }}}}{{% endif %}}");
+        for ending in ["txt", "html"] {
+            let path = templates.path().join(format!("notice.{ending}"));
+            std::fs::write(path, &text).unwrap();
+        }
+        Templates::load(templates.path())
+    };
+    // What may be unknown is tried beforehand, known and unknown.
+    for wrong_when in ["suggestion", "not suggestion", "link and not subject"] {
+        let refused = load(wrong_when).unwrap_err();
+        assert_eq!(refused.to_string(), "the template does not work");
+    }
+    let templates = load("sent_at > '1971'").unwrap();
+    let worker = Worker::new(
+        Arc::clone(&site.quarantine),
+        WorkerSettings {
+            own: vec!["example.org".to_owned()],
+            ..WorkerSettings::default()
+        },
+        notices(),
+        templates,
+        Arc::new(Tokens::open(site.dir.path(), at(0)).unwrap()),
+        logging::discard(),
+    );
+    worker.tick(at(60)).unwrap();
+    assert_eq!(
+        subject(&site.notice()),
+        "Not sent yet: your mail to carl@army.ml"
+    );
+}
+
+#[test]
 fn end_is_told_once_the_mta_is_back() {
     let site = ending(AtEnd::Drop);
     let id = site.hold(MESSAGE);

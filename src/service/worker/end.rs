@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::notify::{NONE_OF_OURS, NotNotified, is_lost};
+use super::notify::{NotNotified, is_lost};
 use super::{AtEnd, BATCH, Worker};
+use crate::address::Address;
 use crate::fault;
 use crate::logging::event;
 use crate::notice::{Bounce, Facts, Header, host};
+use crate::public_suffix::PublicSuffixes;
 use crate::score::Assessment;
 use crate::service::decide::{DecideError, Decision};
 use crate::service::quarantine::QuarantineError;
@@ -108,7 +110,7 @@ impl Worker {
             date: now,
         };
         let facts = self.ended_facts(entry, "it was thrown away", now)?;
-        let message = self.templates.compose_ended(&header, &facts)?;
+        let message = self.compose(|templates| templates.compose_ended(&header, &facts))?;
         Ok(NewLetter {
             addressee: to,
             message,
@@ -125,8 +127,10 @@ impl Worker {
             .position(|octets| octets == b"\r\n\r\n")
             .map_or(head.len(), |at| at + 2);
         let envelope = &message.held.record.envelope;
-        let to = (self.return_path(envelope.login.as_ref(), &envelope.sender))
-            .ok_or(NotNotified::Never(NONE_OF_OURS))?;
+        // Whoever that is, as any server does that cannot deliver.
+        let to = Address::parse(envelope.sender.as_bytes(), &PublicSuffixes::built_in())
+            .mailbox()
+            .ok_or(NotNotified::Never("the envelope sender is no mailbox"))?;
         let recipient = (envelope.recipients.iter()).find(|r| r.path == entry.path);
         let detail = self.quarantine.detail(&entry.id, now)?;
         let why = detail.assessment.as_ref().map(Assessment::sentence);
@@ -155,7 +159,8 @@ impl Worker {
             date: now,
         };
         let facts = self.ended_facts(entry, "it is returned as undeliverable", now)?;
-        let message = self.templates.compose_bounce(&header, &facts, &bounce)?;
+        let message =
+            self.compose(|templates| templates.compose_bounce(&header, &facts, &bounce))?;
         Ok(NewLetter {
             addressee: to,
             message,

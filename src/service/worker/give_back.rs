@@ -75,7 +75,8 @@ impl Worker {
             about: None,
             date: now,
         };
-        let message = self.templates.compose_failed(&header, &facts, &which)?;
+        let message =
+            self.compose(|templates| templates.compose_failed(&header, &facts, &which))?;
         Ok(NewLetter {
             addressee: to,
             message,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -164,26 +165,27 @@ impl Worker {
     }
 
     /// Returns the mailbox of a sender: the login's owner where that is an address, because the
-    /// envelope sender may be anything; else the envelope sender, when it is one of ours.
+    /// envelope sender may be anything; else the envelope sender, when it is one of ours or whoever
+    /// sent it had logged in.
     pub(super) fn mailbox(&self, login: Option<&Octets>, sender: &Octets) -> Option<String> {
         let suffixes = PublicSuffixes::built_in();
         login
             .map(|login| Address::parse(login.as_bytes(), &suffixes))
             .filter(|login| self.is_ours(login))
             .and_then(|login| login.mailbox())
-            .or_else(|| self.return_path(login, sender))
-    }
-
-    /// Returns the envelope sender, when it is one of ours or whoever sent it had logged in.
-    pub(super) fn return_path(&self, login: Option<&Octets>, sender: &Octets) -> Option<String> {
-        let sender = Address::parse(sender.as_bytes(), &PublicSuffixes::built_in());
-        let known = login.is_some() || self.is_ours(&sender);
-        known.then_some(sender)?.mailbox()
+            .or_else(|| {
+                let sender = Address::parse(sender.as_bytes(), &suffixes);
+                let known = login.is_some() || self.is_ours(&sender);
+                known.then_some(sender)?.mailbox()
+            })
     }
 
     fn is_ours(&self, address: &Address) -> bool {
         match address.host() {
-            Host::Domain(domain) => self.settings.own.iter().any(|own| domain.is_within(own)),
+            Host::Domain(domain) => {
+                let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
+                own.iter().any(|own| domain.is_within(own))
+            }
             _ => false,
         }
     }
@@ -208,7 +210,7 @@ impl Worker {
             about: None,
             date: now,
         };
-        let message = self.templates.compose(&header, &facts)?;
+        let message = self.compose(|templates| templates.compose(&header, &facts))?;
         self.send(to, &message)?;
         fault::point("notice.sent");
         Ok(())
@@ -245,7 +247,7 @@ impl Worker {
             about: None,
             date: now,
         };
-        let message = self.templates.compose_digest(&header, &items)?;
+        let message = self.compose(|templates| templates.compose_digest(&header, &items))?;
         self.send(to, &message)?;
         fault::point("digest.sent");
         Ok(())
