@@ -95,6 +95,18 @@ fn usage(text: impl Into<String>) -> anyhow::Error {
     Usage(text.into()).into()
 }
 
+/// Reads a text that says something. An empty one is most likely a variable of a script that was
+/// not set, and as a filter it would fit everything.
+///
+/// # Errors
+/// Nothing but blanks.
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty; write a value, or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Runs the program and returns its exit status.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -6,10 +6,12 @@
 
 mod manual;
 mod metrics;
+mod outcome;
 mod problem;
 mod reader;
 mod review;
 mod schema;
+mod socket;
 mod trust;
 mod value;
 mod yaml;

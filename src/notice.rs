@@ -400,7 +400,7 @@ impl Facts {
         }
     }
 
-    /// Facts that try every branch of a template.
+    /// Facts that try every branch of a template; docs/quarantine.md names them all.
     fn example() -> Facts {
         Facts {
             recipient: "carl@army.ml".into(),
@@ -481,6 +481,16 @@ mod tests {
             .unwrap()
             .compose(&header, facts)
             .unwrap()
+    }
+
+    #[test]
+    fn every_variable_is_in_the_document() {
+        let text = include_str!("../docs/quarantine.md");
+        let (_, text) = text.split_once("## Your own texts").unwrap();
+        let (table, _) = text.split_once("\n## ").unwrap();
+        for name in Facts::example().value("").try_iter().unwrap() {
+            assert!(table.contains(&format!("`{name}`")), "{name}");
+        }
     }
 
     #[test]

@@ -254,6 +254,42 @@ impl Verdict {
     }
 }
 
+/// What holds for those one rule is for, or everybody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Where the bands begin.
+    pub thresholds: Thresholds,
+    /// What is done in each.
+    pub actions: BandActions,
+    /// Whether it is done.
+    pub mode: Mode,
+}
+
+impl Terms {
+    /// Returns what is asked for at each score that is not clean, whatever the mode.
+    fn asked(&self) -> impl Iterator<Item = Action> {
+        (1..=100).map(|score| self.actions.action(self.thresholds.band(score)))
+    }
+
+    /// Returns whether some score passes under these terms that `others` stop, or is not even
+    /// tagged where they tag; whatever the mode.
+    pub fn let_more_through_than(&self, others: &Terms) -> bool {
+        (self.asked().zip(others.asked()))
+            .any(|(here, there)| here.strictness() < there.strictness())
+    }
+}
+
+impl Action {
+    /// Returns how much is stopped: nothing, nothing but with a mark, the recipient.
+    fn strictness(self) -> u8 {
+        match self {
+            Action::Accept => 0,
+            Action::Tag => 1,
+            Action::Hold | Action::HoldMessage | Action::Reject | Action::Tempfail => 2,
+        }
+    }
+}
+
 impl Thresholds {
     /// Returns the band `score` (0 to 100) lies in.
     pub fn band(&self, score: u8) -> Band {
@@ -362,6 +398,42 @@ impl Policy {
             .max_by_key(|rule| rule.scope.specificity())
     }
 
+    /// Returns what holds for those `rule` is for, `None` for those of no rule.
+    pub fn terms(&self, rule: Option<&Rule>) -> Terms {
+        let (thresholds, actions) = (self.thresholds, self.actions);
+        Terms {
+            thresholds: Thresholds {
+                note_at: (rule.and_then(|r| r.note_at)).unwrap_or(thresholds.note_at),
+                hold_at: (rule.and_then(|r| r.hold_at)).unwrap_or(thresholds.hold_at),
+                reject_at: (rule.and_then(|r| r.reject_at)).unwrap_or(thresholds.reject_at),
+            },
+            actions: BandActions {
+                note: rule.and_then(|r| r.note).unwrap_or(actions.note),
+                suspect: rule.and_then(|r| r.suspect).unwrap_or(actions.suspect),
+                certain: rule.and_then(|r| r.certain).unwrap_or(actions.certain),
+            },
+            mode: rule.and_then(|r| r.mode).unwrap_or(self.mode),
+        }
+    }
+
+    /// Returns everything that is done to some score, by the defaults or a rule, but accepting;
+    /// what is only observed is not done.
+    pub fn deeds(&self) -> impl Iterator<Item = Action> {
+        let rules = self.rules.iter().map(Some);
+        (std::iter::once(None).chain(rules))
+            .map(|rule| self.terms(rule))
+            .filter(|terms| terms.mode == Mode::Enforce)
+            .flat_map(|terms| terms.asked().collect::<Vec<_>>())
+            .filter(|action| *action != Action::Accept)
+    }
+
+    /// Returns whether mail may come to be held: by itself, or in place of a rejection where there
+    /// is a listener for local mail.
+    pub fn may_hold(&self, mut roles: impl Iterator<Item = Role>) -> bool {
+        let local = roles.any(|role| role == Role::Local);
+        (self.deeds()).any(|deed| deed == Action::Hold || local && deed == Action::Reject)
+    }
+
     /// Returns what to do when straymail itself fails with `subject`.
     pub fn on_error_for(&self, subject: &Subject<'_>, now: jiff::Timestamp) -> OnError {
         (self.rule_for(subject, now))
@@ -383,29 +455,17 @@ impl Policy {
         now: jiff::Timestamp,
     ) -> Verdict {
         let rule = self.rule_for(subject, now);
-        let thresholds = Thresholds {
-            note_at: rule
-                .and_then(|r| r.note_at)
-                .unwrap_or(self.thresholds.note_at),
-            hold_at: rule
-                .and_then(|r| r.hold_at)
-                .unwrap_or(self.thresholds.hold_at),
-            reject_at: rule
-                .and_then(|r| r.reject_at)
-                .unwrap_or(self.thresholds.reject_at),
-        };
-        let actions = BandActions {
-            note: rule.and_then(|r| r.note).unwrap_or(self.actions.note),
-            suspect: rule.and_then(|r| r.suspect).unwrap_or(self.actions.suspect),
-            certain: rule.and_then(|r| r.certain).unwrap_or(self.actions.certain),
-        };
+        let Terms {
+            thresholds,
+            actions,
+            mode,
+        } = self.terms(rule);
         let band = match assessment.finding {
             Finding::Trusted { .. } | Finding::Unrelated => Band::Clean,
             Finding::Resembles { .. } | Finding::Undecodable { .. } => {
                 thresholds.band(assessment.score)
             }
         };
-        let mode = rule.and_then(|r| r.mode).unwrap_or(self.mode);
         let wanted = match actions.action(band) {
             Action::Reject | Action::Tempfail if subject.role == Role::Local => Action::Hold,
             action => action,

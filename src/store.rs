@@ -58,6 +58,9 @@ pub use meaning::{Ending, Endings, Meaning};
 pub use overdue::Passage;
 pub use status::Counts;
 
+/// Name of the database in the state directory.
+pub const DATABASE: &str = "quarantine.db";
+
 /// How long a statement waits for another process's lock before it fails.
 pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -186,7 +189,7 @@ impl Store {
     /// # Errors
     /// The file is locked, newer than this program, damaged while in use, or not accessible.
     pub fn open(dir: &Path, now: Timestamp) -> Result<(Store, Opened), StoreError> {
-        let path = dir.join("quarantine.db");
+        let path = dir.join(DATABASE);
         let lock = lock_file(dir)?;
         let shared = || flock(&lock, FlockOperation::LockShared, dir);
         let exclusive =

@@ -34,6 +34,26 @@ fn hold_number(quarantine: &Quarantine, number: usize) -> EntryId {
     (quarantine.hold(draft, envelope(at(0)), at(0)).unwrap()).remove(0)
 }
 
+#[test]
+fn a_backup_that_fails_leaves_nothing_in_the_way_of_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = open(&dir.path().join("state"), 1);
+    let id = hold(&quarantine, at(0));
+    let key = quarantine.detail(&id, at(0)).unwrap().entry.message.key;
+    let file = dir.path().join("state/spool").join(key);
+    let aside = dir.path().join("aside");
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    let target = dir.path().join("backup");
+    let failed = backup::backup(&quarantine, &target).unwrap_err();
+    assert!(matches!(failed, BackupError::Io { .. }), "{failed}");
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(backup::backup(&quarantine, &target).unwrap().messages, 1);
+}
+
 fn waiting(quarantine: &Quarantine) -> Vec<EntryId> {
     let entries = quarantine
         .entries(&EntryFilter::default(), at(1000))

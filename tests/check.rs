@@ -1,6 +1,7 @@
 //! `straymail check` as a program: what it prints, what it returns.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
@@ -126,6 +127,120 @@ fn the_subject_selects_the_rule() {
     );
     assert_eq!(rule(&["--login", "desk-7"]), "default: hold");
     assert_eq!(rule(&["--role", "local"]), "default: hold");
+}
+
+/// Runs `straymail check ARGS --config CONFIG`.
+fn check_with(config: &Path, args: &[&str]) -> anyhow::Result<Run> {
+    let output = Command::cargo_bin("straymail")?
+        .arg("check")
+        .args(args)
+        .arg("--config")
+        .arg(config)
+        .output()?;
+    Ok(Run {
+        status: output.status.code(),
+        printed: String::from_utf8(output.stdout)?,
+        complained: String::from_utf8(output.stderr)?,
+    })
+}
+
+#[test]
+fn approvals_count_as_for_the_milter() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("milter.yaml");
+    let state = folder.path().join("state");
+    let yaml = format!(
+        "trusted: {{domains: [example.org]}}\nquarantine: {{directory: {}}}\n",
+        state.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let json = |args: &[&str]| {
+        let args = [&["x@exmaple.org", "--format", "json"], args].concat();
+        let run = check_with(&config, &args).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&run.printed).unwrap();
+        let is_approved = report["verdict"]["approval"].is_string();
+        let asked = report["approvals_asked"].as_bool();
+        (is_approved, asked, run.complained)
+    };
+    assert_eq!(json(&[]), (false, Some(false), String::new()));
+    assert!(!state.exists(), "looking creates nothing");
+    std::fs::create_dir(&state).unwrap();
+    let output = Command::cargo_bin("straymail")
+        .unwrap()
+        .args([
+            "approve",
+            "add",
+            "exmaple.org",
+            "--sender",
+            "anna@site.example",
+        ])
+        .args(["--reason", "real", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let added = String::from_utf8(output.stdout).unwrap();
+    let (id, _) = added.split_once(' ').unwrap();
+    assert_eq!(json(&[]), (false, Some(true), String::new()));
+    let anna = ["--sender", "<Anna@Site.example>"];
+    assert_eq!(json(&anna), (true, Some(true), String::new()));
+    let printed = check_with(&config, &["x@exmaple.org", anna[0], anna[1]])
+        .unwrap()
+        .printed;
+    let text = format!(": accept, because of the approval {id}\n");
+    assert!(printed.contains(&text), "{printed}");
+    // A store that cannot be read is said, and the rest is told all the same.
+    std::fs::remove_file(state.join("quarantine.lock")).unwrap();
+    std::fs::create_dir(state.join("quarantine.lock")).unwrap();
+    let (approved, asked, complained) = json(&anna);
+    assert_eq!((approved, asked), (false, Some(false)), "{complained}");
+    assert!(
+        complained.starts_with("straymail: approvals and what was learned are not asked: "),
+        "{complained}"
+    );
+}
+
+#[test]
+fn what_the_gate_lets_pass_is_not_called_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("milter.yaml");
+    let yaml = "trusted: {domains: [example.org]}\ngate: {networks: [192.0.2.0/24]}\n";
+    std::fs::write(&config, yaml).unwrap();
+    let inbound = "  passes unjudged: neither a login nor a client within gate.networks makes it mail of ours\n";
+    let null = "  passes unjudged: <> is the sender of bounces and notices\n";
+    let held = "  suspect, by rule default: hold\n";
+    let outside = ["--role", "relay", "--client", "8.8.8.8"];
+    for (args, status, passage, line) in [
+        (&outside[..], 0, "inbound", inbound),
+        (&["--sender", "<>"], 0, "null-sender", null),
+        (&[], 1, "judged", held),
+        (&["--role", "relay"], 1, "judged", held),
+        (&["--client", "8.8.8.8"], 1, "judged", held),
+        (
+            &["--role", "relay", "--client", "192.0.2.9"],
+            1,
+            "judged",
+            held,
+        ),
+        (
+            &["--role", "relay", "--client", "8.8.8.8", "--login", "anna"],
+            1,
+            "judged",
+            held,
+        ),
+    ] {
+        let run = check_with(&config, &[&["x@exmaple.org"], args].concat()).unwrap();
+        assert_eq!(run.status, Some(status), "{args:?}");
+        assert!(run.printed.contains(line), "{args:?}: {}", run.printed);
+        let json = [&["x@exmaple.org", "--format", "json"], args].concat();
+        let run = check_with(&config, &json).unwrap();
+        assert_eq!(run.status, Some(status), "{args:?}");
+        let report: serde_json::Value = serde_json::from_str(&run.printed).unwrap();
+        assert_eq!(report["passage"], passage, "{args:?}");
+        assert_eq!(report["verdict"].is_null(), status == 0, "{args:?}");
+    }
+    let empty = check_with(&config, &["a.example", "--sender", ""]).unwrap();
+    assert_eq!(empty.status, Some(64));
 }
 
 #[test]

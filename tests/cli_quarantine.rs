@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use held::{MESSAGE, at, envelope, files, hold, recipient, settings};
 use straymail::octets::Octets;
 use straymail::score::{Assessment, Candidate, Edit, Evidence, Finding, Reason};
-use straymail::service::decide::Decision;
+use straymail::service::decide::{Decision, Remember};
 use straymail::service::quarantine::Quarantine;
 use straymail::store::EntryId;
 use support::sink::Sink;
@@ -354,6 +354,8 @@ fn approvals_are_added_listed_and_removed() {
         row(ran.out.lines().next().unwrap()),
         ["ID", "FROM", "TO", "UNTIL", "OWNER", "ORIGIN", "REASON"]
     );
+    // Not "removed", which is what it is not.
+    assert!(ran.out.contains("  no end  "), "{}", ran.out);
     let ran = site.run(&["approve", "remove", &id, "0000"]);
     assert_eq!(ran.status, Some(1));
     assert_eq!(
@@ -361,11 +363,26 @@ fn approvals_are_added_listed_and_removed() {
         format!("{id} removed: from anna@example.org to аrmy.mil/xn--rmy-5cd.mil\n")
     );
     assert_eq!(ran.err, "straymail: no approval 0000\n");
-    for wrong in ["*@army.ml", "army", "a b@c..d", "", "x@y@army.ml", "*", "@"] {
+    for wrong in [
+        "*@army.ml",
+        "army",
+        "a b@c..d",
+        "x@y@army.ml",
+        "*",
+        "@",
+        "co.uk",
+    ] {
         let ran = site.run(&["approve", "add", wrong, "--reason", "x"]);
         assert_eq!(ran.status, Some(64), "{wrong:?}");
         assert!(!ran.err.contains("did you mean ?"), "{}", ran.err);
     }
+    let ran = site.run(&["approve", "add", "co.uk", "--reason", "x"]);
+    let text =
+        "is a public suffix, below which anybody registers names; for all of them write .co.uk";
+    assert!(ran.err.contains(text), "{}", ran.err);
+    let ran = site.run(&["approve", "add", "army.ml", "--reason", "x", "--for", "0s"]);
+    assert_eq!(ran.status, Some(64));
+    assert!(ran.err.contains("would approve nothing"), "{}", ran.err);
     let ran = site.run(&["audit", "verify"]);
     assert!(
         ran.out
@@ -488,6 +505,104 @@ fn filters_show_and_count_first_and_do_it_with_yes() {
 }
 
 #[test]
+fn an_empty_filter_or_id_selects_nothing_and_is_refused() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let id = hold(&site.quarantine(), at(-20_000_000)).to_string();
+    for wrong in [
+        &["quarantine", "release", "--recipient", "", "--yes"][..],
+        &["quarantine", "release", "--domain", "", "--yes"],
+        &["quarantine", "release", "--since", "", "--yes"],
+        &["quarantine", "release", ""],
+        &["quarantine", "drop", "--sender=", "--reason", "x", "--yes"],
+        &["quarantine", "drop", "--sender= ", "--reason", "x", "--yes"],
+        &[
+            "quarantine",
+            "drop",
+            "--sender",
+            "anna",
+            "--reason",
+            "",
+            "--yes",
+        ],
+        &["quarantine", "drop", &id, "--reason", " "],
+        &["quarantine", "list", "--sender", ""],
+        &["quarantine", "show", ""],
+        &["quarantine", "correct", "", "carl@army.mil"],
+        &["quarantine", "correct", &id, ""],
+        &["quarantine", "export", ""],
+        &["quarantine", "log", "--entry", ""],
+        &["approve", "add", "army.ml", "--reason", ""],
+        &["approve", "add", "army.ml", "--sender", "", "--reason", "x"],
+        &["approve", "add", "army.ml", "--owner", "", "--reason", "x"],
+        &["approve", "add", "", "--reason", "x"],
+        &["approve", "remove", ""],
+        &["approve", "remove", "7Q2M", "--reason", ""],
+        &["audit", "verify", "--expect", ""],
+        &["learn", "forget", ""],
+        &["learn", "show", "army.ml", "--sender", ""],
+        &["reviewer", "remove", ""],
+    ] {
+        let ran = site.run(wrong);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(64), ""), "{wrong:?}");
+    }
+    let ran = site.run(&["quarantine", "drop", "--sender=", "--reason", "x"]);
+    let text = "'--sender <TEXT>': it is empty; write a value, or leave the option out";
+    assert!(ran.err.contains(text), "{}", ran.err);
+    assert_eq!(sink.deliveries().len(), 0);
+    assert_eq!(files(&site.state()), 1, "held as before");
+}
+
+#[test]
+fn accounts_are_listed_also_to_a_reader_that_is_gone() {
+    let site = Site::new(1);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut list = site.command(&["reviewer", "list"]);
+    let output = list.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[test]
+fn the_very_same_address_is_no_correction() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let id = hold(&site.quarantine(), at(-20_000_000)).to_string();
+    for same in ["carl@army.ml", "Carl@ARMY.ml"] {
+        let ran = site.run(&["quarantine", "correct", &id, same]);
+        let expected = format!(
+            "straymail: {same:?} is the address the message is held for, so that corrects nothing; write another one, or say that it is to be sent as it is\n"
+        );
+        assert_eq!((ran.status, ran.err), (Some(1), expected));
+    }
+    assert_eq!(sink.deliveries().len(), 0);
+    // Somebody else at the same domain is another address, and the milter judges it.
+    let ran = site.run(&["quarantine", "correct", &id, "carla@army.ml"]);
+    assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn do_not_ask_about_this_domain_approves_no_public_suffix() {
+    let site = Site::new(1);
+    let quarantine = site.quarantine();
+    let mut envelope = envelope(at(0));
+    envelope.recipients = vec![recipient(b"<carl@co.uk>", "carl@co.uk")];
+    let mut draft = quarantine.draft();
+    draft.write(MESSAGE).unwrap();
+    let id = quarantine.hold(draft, envelope, at(0)).unwrap().remove(0);
+    let always = Decision {
+        remember: Remember::Domain,
+        ..Decision::SEND
+    };
+    quarantine
+        .decide(&id, &always, "sender anna", at(1))
+        .unwrap();
+    let approvals = quarantine.approvals(false, at(2)).unwrap();
+    let approved: Vec<&str> = approvals.iter().map(|a| a.recipient.as_str()).collect();
+    assert_eq!(approved, ["carl@co.uk"]);
+}
+
+#[test]
 fn what_a_sender_decided_is_left_alone_and_said() {
     let sink = Sink::start().unwrap();
     let site = Site::new(sink.port());
@@ -543,6 +658,8 @@ fn message_and_log_are_exported_and_no_file_is_overwritten() {
     let log = site.run(&["quarantine", "export", "--log"]);
     let row: serde_json::Value = serde_json::from_str(log.out.lines().next().unwrap()).unwrap();
     assert!(log.out.contains(&id) && row.is_object(), "{log:?}");
+    let both = site.run(&["quarantine", "export", "--since", "1d", &id]);
+    assert_eq!(both.status, Some(64), "{both:?}");
     let corrected = site.run(&["quarantine", "correct", &id, "carl@army.mil"]);
     assert!(
         corrected.out.starts_with(&format!(

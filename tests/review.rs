@@ -229,6 +229,9 @@ fn bulk_shows_a_preview_with_a_count_and_then_does_just_that() {
     assert_eq!(preview.body.matches("name=\"id\"").count(), 28);
     let nothing = [("seal", seal.as_str()), ("action", "drop")];
     assert_eq!(rudi.post("/bulk", &nothing).unwrap().status, 400);
+    // Nothing shown is not all there is.
+    let unseen = [("seal", seal.as_str()), ("action", "drop"), ("all", "yes")];
+    assert_eq!(rudi.post("/bulk", &unseen).unwrap().status, 400);
     let wrong = [
         ("seal", seal.as_str()),
         ("action", "drop"),

@@ -84,7 +84,11 @@ fn a_wrong_command_line_ends_with_64_whatever_the_command() {
     }
     // Told before the configuration is looked at.
     fs::write(dir.path().join("milter.yaml"), "nonsense: 1\n").unwrap();
-    for wrong in [&["learn"][..], &["scan-log", "x", "--time-zone", "Nope/X"]] {
+    for wrong in [
+        &["learn"][..],
+        &["scan-log", "x", "--time-zone", "Nope/X"],
+        &["scan-log", "x", "--json", "--html", "-"],
+    ] {
         assert_eq!(run(wrong).0, 64, "{wrong:?}");
     }
     assert_eq!(run(&["learn", "mail.log"]).0, 78);

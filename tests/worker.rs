@@ -279,6 +279,11 @@ fn answer_correct_takes_the_address_written_behind_it() {
         bad.to_string(),
         "\"carl@army\" is not an address; write one like name@example.org"
     );
+    let same = site.answer("correct Carl@army.ml", &anna(), 100);
+    assert_eq!(
+        same.unwrap_err().to_string(),
+        "\"Carl@army.ml\" is the address the message is held for, so that corrects nothing; write another one, or say that it is to be sent as it is"
+    );
     site.answer("correct charles@army.mil", &anna(), 100)
         .unwrap();
     site.tick(101);

@@ -11,7 +11,7 @@ use crate::store::{Approval, NewApproval, Origin};
 use crate::untrusted::Untrusted;
 
 use super::desk::{Desk, address, at_desk, json, print, table, time};
-use super::{Failure, usage};
+use super::{Failure, filled, usage};
 
 /// Lists, adds and removes approvals
 #[derive(Debug, clap::Args)]
@@ -48,16 +48,16 @@ struct Add {
     #[arg(long, value_name = "SENDER", value_parser = pattern)]
     sender: Option<String>,
     /// For so long, such as 12h or 30d
-    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = crate::config::duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "30d", value_parser = life)]
     life: Duration,
     /// Until it is removed
     #[arg(long, conflicts_with = "life")]
     forever: bool,
     /// Why, for the audit record and for those who find it in the list next year
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = filled)]
     reason: String,
     /// Who answers for it; you, if nobody is named
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = filled)]
     owner: Option<String>,
     /// One JSON object
     #[arg(long)]
@@ -68,10 +68,10 @@ struct Add {
 #[derive(Debug, clap::Args)]
 struct Remove {
     /// Ids, or at least four characters of their beginnings
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", value_parser = filled)]
     ids: Vec<String>,
     /// Why, for the audit record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = filled)]
     reason: Option<String>,
 }
 
@@ -137,7 +137,10 @@ impl Add {
             &approval.id,
             sender(&approval),
             address(&approval.recipient),
-            until(&approval),
+            match approval.expires_at {
+                Some(end) => time(end),
+                None => "it is removed".to_owned(),
+            },
         );
         writeln!(desk.out, "{id} approved: from {from} to {to} until {until}")?;
         Ok(())
@@ -176,7 +179,17 @@ fn sender(approval: &Approval) -> String {
 }
 
 fn until(approval: &Approval) -> String {
-    approval.expires_at.map_or("removed".to_owned(), time)
+    approval.expires_at.map_or("no end".to_owned(), time)
+}
+
+/// Reads for how long an approval counts: not for no time at all.
+fn life(text: &str) -> Result<Duration, String> {
+    match crate::config::duration(text)? {
+        life if life.is_zero() => {
+            Err("would approve nothing; write one like 12h or 30d".to_owned())
+        }
+        life => Ok(life),
+    }
 }
 
 fn pattern(text: &str) -> Result<String, String> {

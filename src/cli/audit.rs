@@ -7,8 +7,8 @@ use clap::Subcommand;
 
 use crate::store::Verified;
 
-use super::Failure;
 use super::desk::{at_desk, json};
+use super::{Failure, filled};
 
 /// Checks the audit record
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ enum Action {
 )]
 struct Verify {
     /// A head hash printed earlier; the record must still contain it
-    #[arg(long, value_name = "HASH")]
+    #[arg(long, value_name = "HASH", value_parser = filled)]
     expect: Option<String>,
     /// One JSON object
     #[arg(long)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::service::backup::{self, Existing};
 use crate::service::token::{Links, Tokens};
 
-use super::desk::{at_desk, json};
+use super::desk::{at_desk, json, printing};
 use super::figures::counted;
 use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
 
@@ -41,7 +41,7 @@ pub(super) struct Backup {
 pub(super) struct Restore {
     /// A backup
     directory: PathBuf,
-    /// Set aside what is in the state directory; straymail must be stopped
+    /// Set aside what is in the state directory, as replaced-... within it; straymail must be stopped
     #[arg(long, conflicts_with = "missing")]
     replace: bool,
     /// Only add waiting messages and approvals that are unknown here; straymail may run
@@ -85,7 +85,7 @@ impl Backup {
         };
         if self.check {
             let contents = backup::check(&self.directory).map_err(anyhow::Error::from)?;
-            show("the backup is whole", &contents, &mut std::io::stdout())?;
+            printing(|out| show("the backup is whole", &contents, out))?;
             return Ok(EXIT_FINE);
         }
         let mut whole = true;

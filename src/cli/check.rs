@@ -18,10 +18,10 @@ use crate::score::{Assessment, Context, Finding};
 use crate::service::Snapshot;
 use crate::service::learning::Learning;
 use crate::service::quarantine::Quarantine;
-use crate::session::Recipient;
+use crate::session::{Client, Mail, Passage, Recipient, Session};
 use crate::untrusted::{Untrusted, json_line};
 
-use super::{EXIT_FINE, EXIT_FOUND, Failure};
+use super::{EXIT_FINE, EXIT_FOUND, Failure, filled};
 
 /// Explains what would happen to a recipient, and why
 #[derive(Debug, clap::Args)]
@@ -40,21 +40,16 @@ pub(super) struct Check {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Envelope sender, for rules that ask for it
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "",
-        hide_default_value = true
-    )]
-    sender: String,
-    /// SASL login, for rules that ask for it
-    #[arg(long)]
+    /// Envelope sender, for rules and approvals that ask for it; <> is that of bounces
+    #[arg(long, value_name = "ADDRESS", value_parser = filled)]
+    sender: Option<String>,
+    /// SASL login, for the gate and rules that ask for it
+    #[arg(long, value_parser = filled)]
     login: Option<String>,
-    /// Address of the SMTP client, for rules that ask for it
+    /// Address of the SMTP client, for the gate and rules that ask for it
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
-    /// Role of the listener
+    /// Role of the listener; with relay, the gate looks at --client and --login when one is given
     #[arg(long, value_enum, default_value_t = RoleName::Submission)]
     role: RoleName,
 }
@@ -83,15 +78,26 @@ struct Report<'a> {
     recipient: &'a str,
     /// A-labels; absent when the name is undecodable.
     domain: Option<&'a str>,
+    /// What the gate says: `judged`, `inbound` or `null-sender`.
+    passage: &'static str,
+    /// Whether approvals could be looked up.
+    approvals_asked: bool,
     assessment: &'a Assessment,
-    verdict: &'a Verdict,
+    /// Absent where the gate lets pass.
+    verdict: Option<&'a Verdict>,
 }
 
 /// A configuration ready to judge: the same snapshot and functions the milter uses.
 struct Judge<'a> {
     check: &'a Check,
     snapshot: Snapshot,
+    /// What is held and approved; `None` when there is none, or it cannot be opened.
+    quarantine: Option<Arc<Quarantine>>,
     learning: Option<Learning>,
+    /// What the gate says of the sender.
+    passage: Passage,
+    /// The envelope sender in comparable form; empty when none was given.
+    sender: String,
     now: jiff::Timestamp,
 }
 
@@ -107,20 +113,26 @@ impl Check {
         };
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = jiff::Timestamp::now();
-        // A sender's history is asked where the milter would ask it.
-        let asks = self.trusted.is_empty() && !self.sender.is_empty();
-        let learning = (asks && config.quarantine.dir.join("learn.key").exists())
-            .then(|| learned(&config, now))
+        let quarantine = (self.trusted.is_empty())
+            .then(|| opened(&config, now))
             .flatten();
+        // A sender's history is asked where the milter would ask it.
+        let learning = (quarantine.as_ref())
+            .filter(|_| self.sender.is_some() && config.quarantine.dir.join("learn.key").exists())
+            .and_then(|quarantine| learned(quarantine, &config));
         let mut snapshot = config.into_rules();
         if let Some(learning) = &learning
             && let Some(scorer) = learning.inform(&snapshot.scorer, &snapshot.suffixes)
         {
             snapshot.scorer = scorer;
         }
+        let (passage, sender) = self.passage(&snapshot);
         let judge = Judge {
             check: self,
+            quarantine,
             learning,
+            passage,
+            sender,
             snapshot,
             now,
         };
@@ -130,6 +142,41 @@ impl Check {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_FINE),
             Err(error) => Err(Failure::Other(error.into())),
         }
+    }
+}
+
+impl Check {
+    fn role(&self) -> Role {
+        match self.role {
+            RoleName::Submission => Role::Submission,
+            RoleName::Local => Role::Local,
+            RoleName::Relay => Role::Relay,
+        }
+    }
+
+    /// Returns what the gate says, and the sender in comparable form. Of whom nothing is said, it is
+    /// asked what would become of mail of one of ours.
+    fn passage(&self, snapshot: &Snapshot) -> (Passage, String) {
+        let unknown = self.client.is_none() && self.login.is_none();
+        let role = match self.role() {
+            Role::Relay if unknown => Role::Submission,
+            role => role,
+        };
+        let mut session = Session::new(role);
+        session.connect(Client {
+            ip: self.client,
+            // 0 would be mail of sendmail(1).
+            port: 1,
+            ..Client::default()
+        });
+        let mail = Mail {
+            path: self.sender.as_deref().unwrap_or("postmaster").as_bytes(),
+            login: self.login.as_deref().map(str::as_bytes),
+            ..Mail::default()
+        };
+        let message = session.mail(mail, &snapshot.gate, &snapshot.suffixes);
+        let sender = (self.sender.as_ref()).map(|_| message.sender.canonical());
+        (message.passage, sender.unwrap_or_default())
     }
 }
 
@@ -175,11 +222,11 @@ impl Judge<'_> {
         let evidence = self.snapshot.assess(recipient, &nothing_known);
         let evidence = match (&self.learning, evidence) {
             (Some(learning), Some(evidence)) => {
-                let (snapshot, sender) = (&self.snapshot, &self.check.sender);
+                let (snapshot, sender) = (&self.snapshot, &self.sender);
                 let weighed =
                     learning.weigh(snapshot, recipient, sender, &[], evidence.clone(), self.now);
                 Some(weighed.unwrap_or_else(|error| {
-                    not_asked(&error);
+                    not_asked(WHAT_WAS_LEARNED, &error);
                     evidence
                 }))
             }
@@ -192,23 +239,31 @@ impl Judge<'_> {
         })
     }
 
+    /// Decides as the milter does, with the approvals where they can be asked.
+    fn decide(&self, subject: &Subject<'_>, assessment: &Assessment) -> Verdict {
+        let snapshot = &self.snapshot;
+        let asked = (self.quarantine.as_ref())
+            .map(|quarantine| snapshot.decide(subject, assessment, quarantine, self.now));
+        match asked {
+            Some(Ok(verdict)) => return verdict,
+            Some(Err(error)) => not_asked("approvals are", &error),
+            None => {}
+        }
+        (snapshot.policy).decide(subject, assessment, None, self.now)
+    }
+
     fn one(&self, given: &[u8], out: &mut impl Write) -> io::Result<bool> {
         let recipient = self.recipient(given);
         let assessment = self.assess(&recipient);
         let address = recipient.canonical();
         let subject = Subject {
-            sender: &self.check.sender,
+            sender: &self.sender,
             login: self.check.login.as_deref(),
             client: self.check.client,
-            role: match self.check.role {
-                RoleName::Submission => Role::Submission,
-                RoleName::Local => Role::Local,
-                RoleName::Relay => Role::Relay,
-            },
+            role: self.check.role(),
             recipient: &address,
         };
-        let policy = &self.snapshot.policy;
-        let mut verdict = policy.decide(&subject, &assessment, None, self.now);
+        let mut verdict = self.decide(&subject, &assessment);
         if !recipient.can_be_held(subject.role) {
             verdict = verdict.without_removal();
         }
@@ -216,10 +271,24 @@ impl Judge<'_> {
             Host::Domain(domain) => Some(domain),
             _ => None,
         };
+        let judged = self.passage == Passage::Judged;
         match self.check.format {
             Format::Text => {
-                text(out, given, domain, &assessment, &verdict)?;
-                if [verdict.action, verdict.intended].contains(&Action::Reject) {
+                explained(out, given, domain, &assessment)?;
+                match self.passage {
+                    Passage::Judged => decided(out, &verdict)?,
+                    Passage::Inbound => writeln!(
+                        out,
+                        "  passes unjudged: neither a login nor a client within gate.networks makes it mail of ours"
+                    )?,
+                    Passage::NullSender => {
+                        writeln!(
+                            out,
+                            "  passes unjudged: <> is the sender of bounces and notices"
+                        )?;
+                    }
+                }
+                if judged && [verdict.action, verdict.intended].contains(&Action::Reject) {
                     let reply = Reply::rejected(&address, &assessment, &self.snapshot.help);
                     let Reply {
                         code,
@@ -241,53 +310,72 @@ impl Judge<'_> {
                 let report = Report {
                     recipient: &String::from_utf8_lossy(given),
                     domain: domain.map(Domain::ascii),
+                    passage: match self.passage {
+                        Passage::Judged => "judged",
+                        Passage::Inbound => "inbound",
+                        Passage::NullSender => "null-sender",
+                    },
+                    approvals_asked: self.quarantine.is_some(),
                     assessment: &assessment,
-                    verdict: &verdict,
+                    verdict: judged.then_some(&verdict),
                 };
                 writeln!(out, "{}", json_line(&serde_json::to_string(&report)?))?;
             }
         }
-        Ok(verdict.band >= Band::Suspect)
+        Ok(judged && verdict.band >= Band::Suspect)
     }
 }
 
+/// Opens the store, where there is one: looking makes none. Says so and goes on without when that
+/// cannot be.
+fn opened(config: &Config, now: jiff::Timestamp) -> Option<Arc<Quarantine>> {
+    // A directory that is closed to us says nothing of what is in it.
+    if let Ok(false) = config
+        .quarantine
+        .dir
+        .join(crate::store::DATABASE)
+        .try_exists()
+    {
+        return None;
+    }
+    Quarantine::open(config.quarantine.clone(), now)
+        .map(Arc::new)
+        .map_err(|error| not_asked("approvals and what was learned are", &error))
+        .ok()
+}
+
 /// Opens what was learned; says so and goes on without when that cannot be.
-fn learned(config: &Config, now: jiff::Timestamp) -> Option<Learning> {
-    let quarantine = match Quarantine::open(config.quarantine.clone(), now) {
-        Ok(quarantine) => Arc::new(quarantine),
-        Err(error) => {
-            not_asked(&error);
-            return None;
-        }
-    };
-    let opened = Learning::open(quarantine, config.learning.clone())
-        .map_err(|error| not_asked(&error))
-        .ok()?;
-    opened.refresh().map_err(|error| not_asked(&error)).ok()?;
+fn learned(quarantine: &Arc<Quarantine>, config: &Config) -> Option<Learning> {
+    let opened = Learning::open(Arc::clone(quarantine), config.learning.clone());
+    let opened = (opened.map_err(|error| not_asked(WHAT_WAS_LEARNED, &error))).ok()?;
+    let fresh = opened.refresh();
+    (fresh.map_err(|error| not_asked(WHAT_WAS_LEARNED, &error))).ok()?;
     Some(opened)
 }
 
-fn not_asked(error: &dyn std::error::Error) {
-    eprintln!(
-        "straymail: what was learned is not asked: {}",
-        event::chain(error)
-    );
+const WHAT_WAS_LEARNED: &str = "what was learned is";
+
+fn not_asked(what: &str, error: &dyn std::error::Error) {
+    eprintln!("straymail: {what} not asked: {}", event::chain(error));
 }
 
-/// Prints the explanation a person reads.
-fn text(
+/// Prints what a recipient looks like, for a person.
+fn explained(
     out: &mut impl Write,
     recipient: &[u8],
     domain: Option<&Domain>,
     assessment: &Assessment,
-    verdict: &Verdict,
 ) -> io::Result<()> {
     write!(out, "{}", Untrusted(recipient))?;
     if let Some(domain) = domain.filter(|d| d.unicode() != d.ascii()) {
         write!(out, "  ({})", domain.ascii())?;
     }
     writeln!(out)?;
-    super::explanation::write(assessment, out)?;
+    super::explanation::write(assessment, out)
+}
+
+/// Prints what would be done, for a person.
+fn decided(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
     let band = match verdict.band {
         Band::Clean => "clean",
         Band::Note => "worth a note",
@@ -301,6 +389,9 @@ fn text(
     )?;
     if verdict.mode == Mode::Observe && verdict.action != verdict.intended {
         write!(out, " (observing only; would {})", verdict.intended)?;
+    }
+    if let Some(approval) = &verdict.approval {
+        write!(out, ", because of the approval {approval}")?;
     }
     if verdict.is_stricter() {
         write!(

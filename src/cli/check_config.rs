@@ -1,11 +1,13 @@
 //! `straymail check-config`: every mistake at once, or what the configuration means.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DEFAULT_PATH, Problem};
 use crate::policy::{Action, Mode, Policy, Rule};
 use crate::trusted::Cover;
 
+use super::desk::printing;
 use super::{EXIT_CONFIG, EXIT_FINE, Failure};
 
 /// Checks a configuration and every file it names
@@ -24,21 +26,30 @@ impl CheckConfig {
         let path = (self.file.as_deref())
             .or(config)
             .unwrap_or(Path::new(DEFAULT_PATH));
-        match Config::load(path) {
-            Ok(config) => {
-                println!("{}: fine\n{}", path.display(), summary(&config));
-                let warnings = warnings(path, &config);
-                for warning in &warnings {
-                    println!("warning: {warning}");
-                }
-                Ok(EXIT_FINE)
-            }
-            Err(errors) => {
-                println!("{errors}");
-                Ok(EXIT_CONFIG)
-            }
-        }
+        let loaded = Config::load(path);
+        let status = match &loaded {
+            Ok(_) => EXIT_FINE,
+            Err(_) => EXIT_CONFIG,
+        };
+        printing(|out| match &loaded {
+            Ok(config) => fine(path, config, out),
+            Err(errors) => Ok(writeln!(out, "{errors}")?),
+        })?;
+        Ok(status)
     }
+}
+
+fn fine(path: &Path, config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    let warnings = warnings(path, config);
+    let but = match warnings.len() {
+        0 => String::new(),
+        n => format!(", but {}", count(n, "warning", "warnings")),
+    };
+    writeln!(out, "{}: fine{but}\n{}", path.display(), summary(config))?;
+    for warning in &warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
 }
 
 /// Returns what `config` means, in one paragraph.

@@ -84,22 +84,40 @@ pub(super) fn at_desk_with(
     };
     let done = work(&mut desk);
     let complaints = desk.complaints;
-    let done = done.and_then(|()| Ok(out.flush()?));
+    match seen(done.and_then(|()| Ok(out.flush()?))) {
+        Ok(Seen::Whole) if complaints > 0 => Ok(EXIT_FOUND),
+        Ok(_) => Ok(EXIT_FINE),
+        Err(error) => Err(Failure::Other(error)),
+    }
+}
+
+/// Lets `write` print, for a command without the quarantine.
+pub(super) fn printing(
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = write(&mut out).and_then(|()| Ok(out.flush()?));
+    seen(done).map(|_| ()).map_err(Failure::Other)
+}
+
+/// How much of the output was read.
+enum Seen {
+    Whole,
+    /// The reader, such as head(1), has seen enough.
+    Enough,
+}
+
+fn seen(done: anyhow::Result<()>) -> anyhow::Result<Seen> {
     match done {
-        Ok(()) => Ok(if complaints == 0 {
-            EXIT_FINE
-        } else {
-            EXIT_FOUND
-        }),
-        // The reader, such as head(1), has seen enough.
+        Ok(()) => Ok(Seen::Whole),
         Err(error)
             if error
                 .downcast_ref::<io::Error>()
                 .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
         {
-            Ok(EXIT_FINE)
+            Ok(Seen::Enough)
         }
-        Err(error) => Err(Failure::Other(error)),
+        Err(error) => Err(error),
     }
 }
 

@@ -136,11 +136,10 @@ fn examine(path: &Path, asked: &Doctor, now: Timestamp) -> Report {
     };
     let doors = doors(&config.listeners, &mut report);
     let settings = &config.quarantine;
-    let notices = config.notice.from.is_some();
     if is_closed(&settings.dir) {
         report.skip("the store: only root may look, run it as root");
     } else {
-        let state = State::gather(&settings.dir, settings.min_free_bytes, notices, now);
+        let state = State::gather(&config, now);
         if let Some(account) = &state.account {
             report.findings.extend(state::readable(account, path));
         }
@@ -282,7 +281,13 @@ fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
             return None;
         }
     };
-    for warning in config.warnings.iter().filter(|w| w.key != "trusted") {
+    // Of these two there are findings of their own.
+    let found = |key: &str| ["trusted", "notice.from"].contains(&key);
+    for warning in config
+        .warnings
+        .iter()
+        .filter(|w| !found(&w.key) || w.line > 0)
+    {
         report.find(
             Finding::new(
                 "configuration",

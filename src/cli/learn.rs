@@ -23,7 +23,7 @@ use crate::store::{AuditEvent, Day, EventKind};
 use crate::untrusted::Untrusted;
 
 use super::desk::{Desk, at_desk_with, json};
-use super::{Failure, Usage, load_config, usage};
+use super::{Failure, Usage, filled, load_config, usage};
 use files::FileError;
 
 /// Rows a person is shown when no limit is given.
@@ -89,10 +89,11 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Show {
     /// The domain
+    #[arg(value_parser = filled)]
     domain: String,
     /// As it counts for this sender
-    #[arg(long, value_name = "ADDRESS", default_value = "")]
-    sender: String,
+    #[arg(long, value_name = "ADDRESS", value_parser = filled)]
+    sender: Option<String>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -106,7 +107,7 @@ struct Show {
 )]
 struct Forget {
     /// An address erases the person, as sender and as recipient; a domain all mail to it
-    #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything")]
+    #[arg(value_name = "ADDRESS|DOMAIN", required_unless_present = "everything", value_parser = filled)]
     whom: Vec<String>,
     /// Everything that was learned
     #[arg(long, conflicts_with = "whom")]
@@ -310,7 +311,12 @@ impl Site {
 impl Show {
     fn run(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
         let domain = domain(&self.domain, &site.snapshot)?;
-        let found = (site.learning).history(&site.snapshot, &self.sender, &domain, desk.now)?;
+        let found = (site.learning).history(
+            &site.snapshot,
+            self.sender.as_deref().unwrap_or_default(),
+            &domain,
+            desk.now,
+        )?;
         let history = found.unwrap_or_default();
         if self.json {
             return json(&history, desk.out);

@@ -15,6 +15,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use crate::config::{self, Key, KeyKind};
 use crate::daemon;
 
+use super::desk::printing;
 use super::{Cli, EXIT_FINE, Failure};
 
 /// Commands of an administrator and daemons (man-pages(7)).
@@ -59,8 +60,7 @@ impl Completions {
         let mut printed = Vec::new();
         let mut command = without_hidden(&Cli::command());
         clap_complete::generate(self.shell, &mut command, "straymail", &mut printed);
-        // The reader may be gone already (`| head`).
-        let _ = io::Write::write_all(&mut io::stdout(), &printed);
+        printing(|out| Ok(out.write_all(&printed)?))?;
         Ok(EXIT_FINE)
     }
 }
@@ -195,8 +195,15 @@ fn config_page() -> String {
     page.text("A relay that watches for a week before it stops anything:");
     page.verbatim(EXAMPLE);
     page.heading("FILES");
-    page.entry([italic("/usr/share/doc/straymail/milter.yaml")]);
+    page.entry([italic("/usr/share/doc/straymail/examples/milter.yaml")]);
     page.text("The shipped file: every key at its default, with comments.");
+    page.entry([italic("/usr/share/doc/straymail/examples/notice/")]);
+    page.text(
+        "The built-in texts of notices, to begin your own with: copied into the directory of \
+         notice.templates without the language in their names, `notice.en.txt` as `notice.txt`. \
+         There notice.txt and notice.html are required. The variables are in \
+         /usr/share/doc/straymail/docs/quarantine.md.",
+    );
     page.heading("SEE ALSO");
     page.references(&[
         "straymail(8)",

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::service::account::{Account, AccountRole, Accounts, LONGEST_PASSWORD};
 
-use super::desk::{json, print, table};
-use super::{EXIT_FINE, Failure, load_config};
+use super::desk::{json, print, printing, table};
+use super::{EXIT_FINE, Failure, filled, load_config};
 
 /// Lists, adds and removes the accounts of the review page
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,7 @@ struct List {
 #[derive(Debug, clap::Args)]
 struct Add {
     /// a-z, 0-9, . _ - and @
+    #[arg(value_parser = filled)]
     name: String,
     /// What it may do; each role includes those before it
     #[arg(long)]
@@ -53,12 +54,14 @@ struct Add {
 /// Removes an account; its sessions end at once
 #[derive(Debug, clap::Args)]
 struct Remove {
+    #[arg(value_parser = filled)]
     name: String,
 }
 
 /// Changes a password, asked for or read from standard input; the account's sessions end at once
 #[derive(Debug, clap::Args)]
 struct Password {
+    #[arg(value_parser = filled)]
     name: String,
 }
 
@@ -87,8 +90,7 @@ struct Shown<'a> {
 impl Reviewer {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
         let accounts = Accounts::new(&load_config(config)?.quarantine.dir);
-        let mut out = io::stdout().lock();
-        self.act(&accounts, &mut out).map_err(Failure::Other)?;
+        printing(|out| self.act(&accounts, out))?;
         Ok(EXIT_FINE)
     }
 

@@ -20,7 +20,7 @@ use crate::service::passage::Roles;
 use crate::service::scan::{Comparison, Difference, Report, Scan};
 use crate::untrusted::{Untrusted, json_line};
 
-use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
+use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config, usage};
 
 /// Replays mail logs: what would have been held, and what leaked already
 #[derive(Debug, clap::Args)]
@@ -81,6 +81,11 @@ struct Log {
 
 impl ScanLog {
     pub(super) fn run(&self, path: Option<&Path>) -> Result<u8, Failure> {
+        if self.json && (self.html.as_ref()).is_some_and(|path| path.as_os_str() == "-") {
+            return Err(Failure::Other(usage(
+                "--json and --html - both go to standard output; write the page into a file",
+            )));
+        }
         let config = load_config(path)?;
         let older = match &self.compare {
             Some(older) => Some(Config::load(older)?),

@@ -198,6 +198,14 @@ impl Reader {
             let elsewhere = (self.known.iter())
                 .find(|known| !known.contains('[') && known.rsplit('.').next() == Some(name))
                 .cloned();
+            if self.known.contains(&path)
+                && let Some((above, key)) = path.rsplit_once('.')
+            {
+                let message =
+                    format!("is no key of its own; write {above}: and, indented below it, {key}:");
+                self.problem(at, &path, message);
+                continue;
+            }
             let hint = match (sibling.is_empty(), elsewhere) {
                 (false, _) => format!(" (did you mean {sibling}?)"),
                 (true, Some(path)) => format!(" (did you mean {path}?)"),

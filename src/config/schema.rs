@@ -1,6 +1,6 @@
 //! The keys of `milter.yaml`: which exist, what they may hold, how they hang together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::logging::{LogFormat, LogLevel, LogSettings};
 use crate::milter::MilterSettings;
@@ -18,7 +18,10 @@ use crate::service::worker::{AtEnd, WorkerSettings};
 use crate::session::Gate;
 
 use super::Config;
+use super::outcome::Outcome;
+use super::problem::meant;
 use super::reader::{Field, Reader, Section};
+use super::socket::{self, Sockets};
 use super::trust::{Located, SuffixList, Trust, TrustedSources};
 use super::value;
 use super::yaml::Node;
@@ -71,7 +74,8 @@ const FORMATS: &[(&str, LogFormat)] = &[
 pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     let default = Config::default();
     let mut top = r.section("", root);
-    let listeners = listeners(r, &mut top, default.listeners);
+    let mut sockets = Sockets::default();
+    let listeners = listeners(r, &mut top, &mut sockets, default.listeners);
     let trusted = trusted(r, &mut top);
     let field = r.field(&mut top, "public_suffix_list");
     let public_suffix_list = r
@@ -96,7 +100,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
     let quarantine = quarantine(r, &mut top);
     let mut worker = worker(r, &mut top, &trust);
     let notice = notice(r, &mut top, &trust);
-    let review = super::review::review(r, &mut top);
+    let review = super::review::review(r, &mut top, &mut sockets);
     // A link leads somewhere only where the pages are served.
     let served = review
         .public_url
@@ -104,11 +108,19 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
         .filter(|_| review.listen.is_some());
     worker.confirm_url = served.map(|url| url.link(""));
     let learning = learning(r, &mut top);
-    let metrics = super::metrics::metrics(r, &mut top);
+    let metrics = super::metrics::metrics(r, &mut top, &mut sockets);
     let limits = limits(r, &mut top);
     let log = log(r, &mut top);
     r.end(top);
     r.finish();
+    let outcome = Outcome {
+        listeners: &listeners,
+        gate: &gate,
+        policy: &policy,
+        worker: &worker,
+        notice: &notice,
+    };
+    outcome.look(r);
     Config {
         listeners,
         trust,
@@ -131,6 +143,7 @@ pub(super) fn config(r: &mut Reader, root: &Node) -> Config {
 fn listeners(
     r: &mut Reader,
     top: &mut Section<'_>,
+    sockets: &mut Sockets,
     default: Vec<ListenerSettings>,
 ) -> Vec<ListenerSettings> {
     let Some(field) = r.field(top, "listeners") else {
@@ -142,7 +155,7 @@ fn listeners(
     for item in r.list(Some(field)) {
         let mut section = r.item(&item);
         let field = r.field(&mut section, "socket");
-        let socket = field.clone();
+        let socket_field = field.clone();
         let address = r.value(field, value::listen_address);
         let field = r.field(&mut section, "role");
         let role = r.choice(field, ROLES).unwrap_or_default();
@@ -161,20 +174,22 @@ fn listeners(
         let field = r.field(&mut section, "group");
         let group_field = field.clone();
         let group = r.value(field, |text| Ok(text.to_owned()));
+        if let (Some(field), Some(group)) = (&group_field, &group) {
+            socket::group_exists(r, field, group);
+        }
         r.end(section);
         let Some(address) = address else {
-            if socket.is_none() {
+            if socket_field.is_none() {
                 let message =
                     "is missing; write unix:/run/straymail/milter.sock or inet:127.0.0.1:8891";
                 r.problem(item.at(), &format!("{}.socket", item.path), message);
             }
             continue;
         };
-        if let Some(field) = &socket {
-            if listeners.iter().any(|l| l.address == address) {
-                let message =
-                    format!("{address} is used by two listeners; give each its own socket");
-                r.problem(field.at(), &field.path, message);
+        if let Some(field) = &socket_field {
+            sockets.take(r, field, &address);
+            if let ListenAddress::Unix(file) = &address {
+                socket::path_fits(r, field, file);
             }
             if let ListenAddress::Inet(inet) = &address {
                 for field in [&mode_field, &group_field].into_iter().flatten() {
@@ -332,16 +347,13 @@ impl<'n> Decision<'n> {
             || self.certain.is_some()
             || self.on_error.is_some()
     }
+}
 
-    /// Whether the rule lets through what the defaults would stop.
-    fn relaxes(&self, policy: &Policy, thresholds: Thresholds) -> bool {
-        let passes = |action: Option<Action>| matches!(action, Some(Action::Accept | Action::Tag));
-        (self.mode == Some(Mode::Observe) && policy.mode == Mode::Enforce)
-            || passes(self.suspect)
-            || passes(self.certain)
-            || thresholds.hold_at > policy.thresholds.hold_at
-            || self.on_error == Some(OnError::Accept)
-    }
+/// Returns whether the rule lets through what the defaults would stop, or mark.
+fn relaxes(rule: &Rule, policy: &Policy) -> bool {
+    (rule.mode == Some(Mode::Observe) && policy.mode == Mode::Enforce)
+        || rule.on_error == Some(OnError::Accept)
+        || (policy.terms(Some(rule))).let_more_through_than(&policy.terms(None))
 }
 
 fn policy(r: &mut Reader, top: &mut Section<'_>) -> Policy {
@@ -402,7 +414,7 @@ fn rule(r: &mut Reader, item: &Field<'_>, policy: &Policy) -> Option<Rule> {
     r.end(when);
     let everybody = everybody && r.problems.len() == problems;
     let decision = Decision::read(r, &mut section);
-    let thresholds = decision.thresholds(r, policy.thresholds);
+    decision.thresholds(r, policy.thresholds);
     let mut words = |r: &mut Reader, key| {
         let field = r.field(&mut section, key);
         r.value(field, |text| Ok(text.trim().to_owned()))
@@ -424,15 +436,8 @@ fn rule(r: &mut Reader, item: &Field<'_>, policy: &Policy) -> Option<Rule> {
         let message = "changes nothing; set mode, a threshold, an action or on_error";
         r.problem(item.at(), &item.path, message);
     }
-    if reason.is_none() && decision.relaxes(policy, thresholds) {
-        missing(
-            r,
-            "reason",
-            "this rule lets more through, so the next admin must know why",
-        );
-    }
-    Some(Rule {
-        name: name?,
+    let rule = Rule {
+        name: name.clone().unwrap_or_default(),
         scope,
         mode: decision.mode,
         note_at: decision.note_at,
@@ -445,7 +450,15 @@ fn rule(r: &mut Reader, item: &Field<'_>, policy: &Policy) -> Option<Rule> {
         owner,
         reason,
         expires,
-    })
+    };
+    if rule.reason.is_none() && relaxes(&rule, policy) {
+        missing(
+            r,
+            "reason",
+            "this rule lets more through, so the next admin must know why",
+        );
+    }
+    name.map(|_| rule)
 }
 
 fn scope(r: &mut Reader, when: &mut Section<'_>) -> Scope {
@@ -475,16 +488,22 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
     let default = QuarantineSettings::default();
     let mut section = r.sub(top, "quarantine");
     let field = r.field(&mut section, "directory");
+    let directory_field = field.clone();
     let directory = r.value(field, |text| match PathBuf::from(text) {
         path if path.is_absolute() => Ok(path),
         _ => Err("is not absolute; write the whole path, like /var/lib/straymail".to_owned()),
     });
+    if let (Some(field), Some(directory)) = (directory_field, &directory)
+        && let Some(message) = unusable(directory)
+    {
+        r.warning(field.at(), &field.path, message);
+    }
     let field = r.field(&mut section, "min_free");
     let min_free = r.value(field, value::size);
     let field = r.field(&mut section, "max_total");
-    let max_total = r.value(field, value::size);
+    let max_total = r.value(field, some_room);
     let field = r.field(&mut section, "max_per_sender");
-    let max_per_sender = r.value(field, value::size);
+    let max_per_sender = r.value(field, some_room);
     let field = r.field(&mut section, "grace");
     let grace = span(r, field, 0, 3600);
     let field = r.field(&mut section, "release_to");
@@ -519,6 +538,35 @@ fn quarantine(r: &mut Reader, top: &mut Section<'_>) -> QuarantineSettings {
         remember_for: remember_for.unwrap_or(default.remember_for),
         lease: lease.unwrap_or(default.lease),
         keep_record: keep_record.unwrap_or(default.keep_record),
+    }
+}
+
+/// Returns why a directory cannot be made or used: the daemon makes the last part of its path.
+fn unusable(directory: &Path) -> Option<String> {
+    let shown = directory.display();
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(format!(
+            "{shown} is no directory, so straymail does not start; name another, or move the file away"
+        )),
+        Err(_) => {
+            let parent = directory.parent().filter(|parent| !parent.is_dir())?;
+            let parent = parent.display();
+            Some(format!(
+                "{shown} cannot be made, because {parent} is not there; make that first (mkdir -p {parent})"
+            ))
+        }
+    }
+}
+
+/// A size of held mail.
+fn some_room(text: &str) -> Result<u64, String> {
+    match value::size(text)? {
+        0 => Err(
+            "is no room: whatever is to be held would be refused for now; write one like 1GiB"
+                .to_owned(),
+        ),
+        size => Ok(size),
     }
 }
 
@@ -675,6 +723,19 @@ fn help(text: &str) -> Result<String, String> {
         return Err(
             "has a %, which some milter libraries take for a format; leave it out".to_owned(),
         );
+    }
+    let mut rest = text;
+    while let Some((_, from)) = rest.split_once('{') {
+        let Some((name, behind)) = from.split_once('}') else {
+            break;
+        };
+        if name != "domain" {
+            let hint = meant(name, ["domain"]).map_or("", |_| " (did you mean {domain}?)");
+            return Err(format!(
+                "has {{{name}}}, which stands for nothing; {{domain}} stands for the recipient's domain{hint}"
+            ));
+        }
+        rest = behind;
     }
     Ok(text.trim().to_owned())
 }

@@ -278,6 +278,7 @@ fn load_known(
     let mut problems = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let name = line.split('#').next().unwrap_or_default().trim();
+        let name = name.trim_start_matches('\u{feff}');
         if name.is_empty() {
             continue;
         }

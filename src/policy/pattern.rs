@@ -22,6 +22,9 @@ pub enum PatternError {
     /// A single label.
     #[error("is not a domain; for an ending write .{0}")]
     OneLabel(String),
+    /// `co.uk`: everything that anybody registered there.
+    #[error("is a public suffix, below which anybody registers names; for all of them write .{0}")]
+    PublicSuffix(String),
 }
 
 impl AddressPattern {
@@ -57,7 +60,12 @@ impl AddressPattern {
         if !text.contains('.') {
             return Err(PatternError::OneLabel(text.to_owned()));
         }
-        Ok(AddressPattern::Domain(ascii(text)?))
+        let domain = Domain::parse(text.as_bytes(), suffixes).map_err(PatternError::Domain)?;
+        let name = domain.ascii().to_owned();
+        match domain.registrable() {
+            None if domain.suffix_is_listed() => Err(PatternError::PublicSuffix(name)),
+            _ => Ok(AddressPattern::Domain(name)),
+        }
     }
 
     /// Returns the pattern as an approval keeps it.

@@ -281,8 +281,16 @@ async fn visitor(site: &Shared, parts: &Parts) -> Result<Visitor, Failure> {
     let source = source.ok_or_else(Failure::internal)?;
     let vouched = (site.settings.user_header.as_ref())
         .filter(|_| source.trusted)
-        .and_then(|header| parts.headers.get(header))
-        .map(|name| Untrusted(name.as_bytes()).to_string().to_ascii_lowercase());
+        .map(|header| parts.headers.get_all(header).iter());
+    let mut vouched = vouched.into_iter().flatten();
+    let (first, second) = (vouched.next(), vouched.next());
+    if second.is_some() {
+        // One is the proxy's word and the other the client's, and nobody can tell them apart.
+        return Err(Failure::forbidden(
+            "The header of the account came twice. The proxy must replace what clients send, not add to it.",
+        ));
+    }
+    let vouched = first.map(|name| Untrusted(name.as_bytes()).to_string().to_ascii_lowercase());
     let (name, stamp, holder) = match vouched {
         Some(name) => {
             let holder = format!("proxy {name}");

@@ -55,7 +55,7 @@ impl Row {
             id: approval.id.to_string(),
             from: sender(approval),
             to: show::address(&approval.recipient),
-            until: approval.expires_at.map_or("removed".to_owned(), show::time),
+            until: approval.expires_at.map_or("no end".to_owned(), show::time),
             owner: Untrusted::text(&approval.owner).to_string(),
             reason: Untrusted::text(&approval.reason).to_string(),
             entry: match &approval.origin {
@@ -120,6 +120,13 @@ fn end(fields: &Fields, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
         .map_err(|_| Failure::internal())
 }
 
+/// Reads an address, a domain or an ending.
+fn pattern(site: &Site, text: &str) -> Result<String, Failure> {
+    AddressPattern::parse(text, &site.service.snapshot().suffixes)
+        .map(AddressPattern::into_text)
+        .map_err(|error| Failure::bad(format!("{} {error}.", Untrusted::text(text))))
+}
+
 fn added(approval: &Approval) -> String {
     let until = match approval.expires_at {
         Some(at) => format!("until {}", show::time(at)),
@@ -151,7 +158,7 @@ pub(super) async fn approve_entry(
                 },
                 recipient: match fields.get("what") {
                     "address" => entry.address,
-                    "domain" => entry.domain,
+                    "domain" => pattern(site, &entry.domain)?,
                     _ => return Err(Failure::bad("Choose for which recipients.")),
                 },
                 expires_at: end(fields, now)?,
@@ -173,19 +180,12 @@ pub(super) async fn add(State(site): State<Shared>, form: Form) -> Result<Respon
         .ask(move |site| {
             let now = site.service.now();
             let fields = &form.fields;
-            let suffixes = &site.service.snapshot().suffixes;
-            let pattern = |name| {
-                let text = fields.get(name);
-                AddressPattern::parse(text, suffixes)
-                    .map(AddressPattern::into_text)
-                    .map_err(|error| Failure::bad(format!("{} {error}.", Untrusted::text(text))))
-            };
             let new = NewApproval {
                 sender: match fields.get("sender") {
                     "" => None,
-                    _ => Some(pattern("sender")?),
+                    _ => Some(pattern(site, fields.get("sender"))?),
                 },
-                recipient: pattern("recipient")?,
+                recipient: pattern(site, fields.get("recipient"))?,
                 expires_at: end(fields, now)?,
                 owner: fields.text("owner", "who answers for it")?.to_owned(),
                 reason: fields.text("reason", "why")?.to_owned(),

@@ -316,9 +316,11 @@ pub(super) async fn answer(
             .decide(&entry.id, &decision, &actor, now)
         {
             Ok(_) => Ok(html(&answered(&decision, &show::address(&entry.address)))),
-            Err(error @ (DecideError::NotAnAddress(_) | DecideError::NotAscii(_))) => {
-                Ok(again(format!("{}.", sentence(&error.to_string()))))
-            }
+            Err(
+                error @ (DecideError::NotAnAddress(_)
+                | DecideError::NotAscii(_)
+                | DecideError::SameAddress(_)),
+            ) => Ok(again(format!("{}.", sentence(&error.to_string())))),
             Err(error @ DecideError::Decided { .. }) => Err(Failure::for_sender(
                 StatusCode::CONFLICT,
                 "Somebody was faster",

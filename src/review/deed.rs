@@ -92,7 +92,12 @@ pub(super) async fn preview(State(site): State<Shared>, form: Form) -> Result<Re
             let quarantine = site.service.quarantine();
             let now = site.service.now();
             let (total, rows) = if form.fields.get("all") == "yes" {
-                let asked = Asked::of(&Fields::of_query(Some(form.fields.get("query"))));
+                // The page always sends what it showed; without it, all there is would fit.
+                let query = match form.fields.get("query") {
+                    "" => return Err(Failure::bad("Choose in the list which entries.")),
+                    query => query,
+                };
+                let asked = Asked::of(&Fields::of_query(Some(query)));
                 let (filter, problems) = asked.filter(site);
                 // A filter left out would make it more than what was seen.
                 if let Some(problem) = problems.into_iter().next() {

@@ -60,6 +60,9 @@ pub enum PublicUrlError {
     /// No host, or characters no host has.
     #[error("has no usable host name; write one like https://mail.example.org:8443")]
     Host,
+    /// A port that there is not.
+    #[error("has no usable port; use one from 1 to 65535, or none")]
+    Port,
     /// More than the root.
     #[error("has a path; the pages need a host name (or port) of their own")]
     Path,
@@ -82,6 +85,11 @@ impl PublicUrl {
         let uri: axum::http::uri::Authority = rest.parse().map_err(|_| PublicUrlError::Host)?;
         if uri.host().is_empty() || rest.contains('@') {
             return Err(PublicUrlError::Host);
+        }
+        let port = rest.strip_prefix(uri.host()).unwrap_or_default();
+        let known = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+        if !port.is_empty() && !port.strip_prefix(':').is_some_and(known) {
+            return Err(PublicUrlError::Port);
         }
         match scheme {
             "https" => {}
@@ -141,6 +149,9 @@ mod tests {
                 Err(PublicUrlError::Path),
             ),
             ("https://", Err(PublicUrlError::Scheme)),
+            ("https://x.example:99999", Err(PublicUrlError::Port)),
+            ("https://[2001:db8::1]:0", Err(PublicUrlError::Port)),
+            ("https://x.example:", Err(PublicUrlError::Port)),
             ("https://a b", Err(PublicUrlError::Host)),
             ("https://anna@mail.example.org", Err(PublicUrlError::Host)),
             ("mail.example.org", Err(PublicUrlError::Scheme)),

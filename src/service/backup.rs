@@ -21,12 +21,10 @@ use crate::fault;
 use crate::hexadecimal;
 use crate::owner;
 use crate::spool::{self, Brought, MessageKey, SpoolError};
-use crate::store::{self, AuditEvent, Durability, EventKind, Store, StoreError};
+use crate::store::{self, AuditEvent, DATABASE, Durability, EventKind, Store, StoreError};
 
 /// Name of the list of checksums.
 const MANIFEST: &str = "MANIFEST";
-/// Name of the database, here and in the state directory.
-const DATABASE: &str = "quarantine.db";
 /// Stands in a state directory while a backup is put there: what is half there must not be used.
 const UNFINISHED: &str = "restore-unfinished";
 /// A copy of a database that a dead `restore --missing` left is removed at this age, in seconds.
@@ -123,7 +121,8 @@ pub struct Restored {
 /// meanwhile. The directory appears under its name only when it is whole and synced.
 ///
 /// # Errors
-/// The place is taken, or the file system refused; half a backup is left as `target.partial`.
+/// The place is taken, or the file system refused. Half a backup is left, as `target.partial`, only
+/// by a process that died.
 pub fn backup(quarantine: &Quarantine, target: &Path) -> Result<Contents, BackupError> {
     let partial = with_suffix(target, ".partial");
     for path in [target, &partial] {
@@ -132,12 +131,25 @@ pub fn backup(quarantine: &Quarantine, target: &Path) -> Result<Contents, Backup
             return Err(BackupError::Exists { path });
         }
     }
-    let spool = partial.join("spool");
-    for dir in [&partial, &spool] {
-        (DirBuilder::new().mode(0o700).create(dir)).map_err(io_error("create", dir))?;
+    (DirBuilder::new().mode(0o700).create(&partial)).map_err(io_error("create", &partial))?;
+    let done = fill(quarantine, &partial).and_then(|contents| {
+        fs::rename(&partial, target).map_err(io_error("rename into place", target))?;
+        sync_dir(parent(target))?;
+        Ok(contents)
+    });
+    if done.is_err() {
+        // It would only be in the way of the next one.
+        let _ = fs::remove_dir_all(&partial);
     }
+    done
+}
+
+/// Copies everything into the empty directory `partial`, and syncs it.
+fn fill(quarantine: &Quarantine, partial: &Path) -> Result<Contents, BackupError> {
+    let spool = partial.join("spool");
+    (DirBuilder::new().mode(0o700).create(&spool)).map_err(io_error("create", &spool))?;
     let mut copy = Copy {
-        root: partial.clone(),
+        root: partial.to_owned(),
         manifest: String::new(),
         contents: Contents::default(),
     };
@@ -165,9 +177,7 @@ pub fn backup(quarantine: &Quarantine, target: &Path) -> Result<Contents, Backup
     let manifest = partial.join(MANIFEST);
     write_new(&manifest, copy.manifest.as_bytes())?;
     sync_dir(&spool)?;
-    sync_dir(&partial)?;
-    fs::rename(&partial, target).map_err(io_error("rename into place", target))?;
-    sync_dir(parent(target))?;
+    sync_dir(partial)?;
     Ok(copy.contents)
 }
 

@@ -7,8 +7,10 @@
 use jiff::Timestamp;
 
 use super::quarantine::{EntryDetail, Quarantine, QuarantineError, about, require};
+use crate::address::Address;
 use crate::domain::Domain;
 use crate::octets::Octets;
+use crate::policy::AddressPattern;
 use crate::public_suffix::PublicSuffixes;
 use crate::store::{
     AuditEvent, AuditRecord, Durability, Entry, EntryId, EntryState, EventKind, NewApproval,
@@ -64,6 +66,11 @@ pub enum DecideError {
     /// The corrected address needs what the message was not handed in with.
     #[error("the message cannot go to {0:?}: it was not sent with SMTPUTF8")]
     NotAscii(String),
+    /// The corrected address is the one it is held for.
+    #[error(
+        "{0:?} is the address the message is held for, so that corrects nothing; write another one, or say that it is to be sent as it is"
+    )]
+    SameAddress(String),
     /// The quarantine refused.
     #[error(transparent)]
     Quarantine(#[from] QuarantineError),
@@ -146,10 +153,19 @@ impl Quarantine {
     }
 
     /// Returns a corrected address as it goes to the MTA.
-    fn correction(&self, id: &EntryId, address: &str) -> Result<String, DecideError> {
+    ///
+    /// # Errors
+    /// [`DecideError::NotAnAddress`] and [`DecideError::NotAscii`]; [`DecideError::SameAddress`]
+    /// for the address it is held for, however written.
+    pub fn correction(&self, id: &EntryId, address: &str) -> Result<String, DecideError> {
         let sendable = sendable_address(address)?;
+        let entry = self.store.read(|ledger| require(ledger, id))?;
+        let same = Address::parse(sendable.as_bytes(), &PublicSuffixes::built_in());
+        if same.canonical() == entry.address {
+            undecided(&entry)?;
+            return Err(DecideError::SameAddress(address.to_owned()));
+        }
         if !sendable.is_ascii() {
-            let entry = self.store.read(|ledger| require(ledger, id))?;
             undecided(&entry)?;
             let args = self.envelope(&entry)?.sender_args;
             let utf8 = |arg: &Octets| arg.as_bytes().eq_ignore_ascii_case(b"SMTPUTF8");
@@ -195,7 +211,11 @@ impl Quarantine {
     ) -> Option<NewApproval> {
         let recipient = match (&decision.choice, decision.remember) {
             (Choice::Send, Remember::Recipient) => entry.address.clone(),
-            (Choice::Send, Remember::Domain) => entry.domain.clone(),
+            (Choice::Send, Remember::Domain) => match as_pattern(&entry.domain) {
+                Some(AddressPattern::Domain(domain)) => domain,
+                // Of a public suffix, whoever registers a name below it would be approved too.
+                _ => entry.address.clone(),
+            },
             _ => return None,
         };
         Some(NewApproval {
@@ -277,6 +297,10 @@ pub fn undecided(entry: &Entry) -> Result<(), DecideError> {
         address: entry.address.clone(),
         how,
     })
+}
+
+fn as_pattern(domain: &str) -> Option<AddressPattern> {
+    AddressPattern::parse(domain, &PublicSuffixes::built_in()).ok()
 }
 
 fn in_words(decision: &Decision) -> String {

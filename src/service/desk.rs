@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::answer::{Answer, Orders, Says, Unread};
-use super::decide::{Choice, DecideError, Decision, Remember, sendable_address};
+use super::decide::{Choice, DecideError, Decision, Remember};
 use super::quarantine::{Quarantine, QuarantineError};
 use super::token::{Token, TokenError, Tokens};
 use super::worker::meant;
@@ -285,7 +285,7 @@ fn decision(
     Ok(match says {
         Says::Decision(decision) => {
             if let Choice::Correct(address) = &decision.choice {
-                sendable_address(address)?;
+                quarantine.correction(id, address)?;
             }
             decision
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{BUSY_TIMEOUT, Counts, Ledger, Store, StoreError, classify, schema};
+use super::{BUSY_TIMEOUT, Counts, DATABASE, Ledger, Store, StoreError, classify, schema};
 
 /// What a database says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// It is damaged, locked or not readable.
     pub fn inspect(dir: &Path) -> Result<Option<Inspection>, StoreError> {
-        let path = dir.join("quarantine.db");
+        let path = dir.join(DATABASE);
         if !path.exists() {
             return Ok(None);
         }

@@ -99,6 +99,22 @@ fn what_another_user_may_not_see_is_skipped_and_no_error() -> Result<()> {
 }
 
 #[test]
+fn a_relative_directory_of_postfix_is_printed_whole() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let etc = std::path::PathBuf::from(site.etc());
+    let mut setup = Command::new(&site.settings.program);
+    setup.args(["setup", "postfix", "--config"]);
+    setup.arg(site.settings.config_path());
+    let above = etc.parent().context("no parent")?;
+    let name = etc.file_name().context("no name")?;
+    let output = (setup.arg("--postfix-config").arg(name).current_dir(above)).output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    let reload = format!("postfix -c {} reload\n", etc.display());
+    assert!(printed.ends_with(&reload), "{printed}");
+    Ok(())
+}
+
+#[test]
 fn setup_ends_with_a_word_where_nothing_can_be_written() -> Result<()> {
     let Some(site) = site()? else { return Ok(()) };
     let full = fs::File::options().write(true).open("/dev/full")?;

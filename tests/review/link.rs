@@ -101,6 +101,15 @@ fn a_sender_corrects_cancels_or_writes_another_address() {
         "{}",
         page.body
     );
+    let page = sender
+        .post(&link, &[("choice", "other"), ("other", "Carl@army.ml")])
+        .unwrap();
+    assert_eq!(page.status, 422);
+    assert!(
+        page.body.contains("is the address the message is held for"),
+        "{}",
+        page.body
+    );
     assert!(quarantine.pending_decision(&second).unwrap().is_none());
     sender
         .post(&link, &[("choice", "other"), ("other", "dora@navy.mil")])

@@ -267,6 +267,12 @@ fn only_a_listed_proxy_vouches_for_an_account() {
         "{}",
         stranger.body
     );
+    // Whatever a client sends beside the proxy's word, nobody knows which is which.
+    let mut twice = vouch(&pages, "anna");
+    (twice.headers).push(("X-Remote-User".to_owned(), "anna".to_owned()));
+    let refused = twice.get("/").unwrap();
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("came twice"), "{}", refused.body);
     // Cookies of an encrypted site stay on it.
     let login = vouch(&unlisted, "anna").get("/login").unwrap();
     let cookie = login.header("set-cookie");

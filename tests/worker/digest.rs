@@ -189,6 +189,10 @@ fn answer_to_a_digest_with_a_wrong_line_decides_nothing() {
             "send {0}\ncorrect {1} carl@army",
             "\"carl@army\" is not an address; write one like name@example.org".to_owned(),
         ),
+        (
+            "send {0}\ncorrect {1} carl@army.ml",
+            "\"carl@army.ml\" is the address the message is held for, so that corrects nothing; write another one, or say that it is to be sent as it is".to_owned(),
+        ),
     ] {
         let fill = |text: &str| {
             (ids.iter().enumerate()).fold(text.to_owned(), |text, (at, id)| {

@@ -49,14 +49,16 @@ impl Postfix {
     /// # Errors
     /// Postfix cannot be asked.
     pub(super) fn gather(config: Option<&Path>) -> Result<Postfix, AskError> {
-        let dir = config.map(|dir| dir.to_string_lossy().into_owned());
+        // postconf(1) and postfix(1) refuse a relative directory, also in the commands we print.
+        let config = config.map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()));
+        let dir = (config.as_ref()).map(|dir| dir.to_string_lossy().into_owned());
         let place: Vec<&str> = dir.iter().flat_map(|dir| ["-c", dir.as_str()]).collect();
         let postconf = |options: &[&str]| ask("postconf", &[&place[..], options].concat());
         let parameters = parameters(&postconf(&["-x"])?);
         let mut services = services(&postconf(&["-M"])?, &parameters);
         add_overrides(&mut services, &postconf(&["-P", "-x"])?);
         let mut read = Postfix {
-            config: config.map(Path::to_owned),
+            config,
             parameters,
             services,
             hosts: Hosts::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::config::Config;
 use crate::logging::event;
 use crate::service::backup;
 use crate::service::quarantine::QuarantineSettings;
@@ -42,11 +43,15 @@ pub(super) struct State {
     pub(super) now: Timestamp,
     /// Whether senders are to be told.
     pub(super) notices: bool,
+    /// Whether mail may come to be held.
+    pub(super) holds: bool,
 }
 
 impl State {
     /// Looks at the directory.
-    pub(super) fn gather(dir: &Path, min_free: u64, notices: bool, now: Timestamp) -> State {
+    pub(super) fn gather(config: &Config, now: Timestamp) -> State {
+        let dir = &config.quarantine.dir;
+        let roles = config.listeners.iter().map(|listener| listener.role);
         let step = Step::gather(dir);
         let stat = rustix::fs::statvfs(dir).ok();
         let store = match step.kind {
@@ -58,11 +63,12 @@ impl State {
             foreign: foreign(dir, step.uid),
             dir: step,
             free: stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
-            min_free,
+            min_free: config.quarantine.min_free_bytes,
             store,
             half_restored: backup::is_unfinished(dir),
             now,
-            notices,
+            notices: config.notice.from.is_some(),
+            holds: config.policy.may_hold(roles),
         }
     }
 }
@@ -306,13 +312,12 @@ fn store(state: &State, inspection: &Inspection, report: &mut Report) {
             .run("straymail status"),
         );
     }
-    if !state.notices && counts.oldest.is_some() {
-        report.find(notices_off());
-    } else if !state.notices {
-        report.find(Finding {
-            severity: Severity::Note,
-            ..notices_off()
-        });
+    if !state.notices {
+        let matters = state.holds || counts.oldest.is_some();
+        report.find(notices_off(match matters {
+            true => Severity::Warning,
+            false => Severity::Note,
+        }));
     }
 }
 
@@ -321,12 +326,12 @@ fn older(now: Timestamp, then: Timestamp, by: Duration) -> bool {
     now.saturating_sub(by).is_ok_and(|limit| then < limit)
 }
 
-fn notices_off() -> Finding {
+fn notices_off(severity: Severity) -> Finding {
     Finding::new(
         "notices",
-        Severity::Warning,
+        severity,
         "notice.from is not set",
-        "Senders are not told what is held, so an admin has to decide about everything.",
+        "Senders are not told what is held: an admin has to decide about everything, and what nobody decided on in time ends untold.",
     )
     .edit("in milter.yaml: notice: from: straymail@ one of your own domains")
 }
@@ -435,6 +440,7 @@ mod tests {
             half_restored: false,
             now: now(),
             notices: true,
+            holds: true,
         }
     }
 
@@ -471,6 +477,17 @@ mod tests {
         };
         assert_eq!(
             found(&quiet),
+            [
+                ("worker", Severity::Warning),
+                ("notices", Severity::Warning)
+            ]
+        );
+        let observing = State {
+            holds: false,
+            ..quiet
+        };
+        assert_eq!(
+            found(&observing),
             [("worker", Severity::Warning), ("notices", Severity::Note)]
         );
         assert_eq!(found(&state(gone)), [("worker", Severity::Error)]);

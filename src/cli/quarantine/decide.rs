@@ -1,9 +1,8 @@
 //! `straymail quarantine release`, `drop` and `correct`.
 
-use crate::service::decide::sendable_address;
-
 use super::filters::Which;
 use crate::cli::desk::{Desk, address, json};
+use crate::cli::filled;
 
 /// Hands entries to the MTA, as their senders sent them: by id, or all that fit the filters
 #[derive(Debug, clap::Args)]
@@ -21,7 +20,7 @@ pub(super) struct Drop {
     #[command(flatten)]
     which: Which,
     /// Why, for the audit record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = filled)]
     reason: String,
     /// One JSON object for each that was dropped
     #[arg(long)]
@@ -32,8 +31,10 @@ pub(super) struct Drop {
 #[derive(Debug, clap::Args)]
 pub(super) struct Correct {
     /// The id, or at least four characters of its beginning
+    #[arg(value_parser = filled)]
     id: String,
     /// The right address; the milter judges it like any other
+    #[arg(value_parser = filled)]
     address: String,
     /// One JSON object
     #[arg(long)]
@@ -106,8 +107,8 @@ impl Drop {
 
 impl Correct {
     pub(super) fn run(&self, desk: &mut Desk<'_>) -> anyhow::Result<()> {
-        let to = sendable_address(&self.address)?;
         let id = desk.quarantine.find(&self.id)?;
+        let to = desk.quarantine.correction(&id, &self.address)?;
         let sent = (desk.quarantine).correct(&id, &to, &desk.actor, desk.now)?;
         if self.json {
             return json(&sent.entry, desk.out);

@@ -10,18 +10,19 @@ use anyhow::Context as _;
 use crate::store::AuditFilter;
 
 use crate::cli::desk::{Desk, Moment, json, moment};
+use crate::cli::filled;
 
 /// Writes a held message, octet for octet, or the audit record as lines of JSON
 #[derive(Debug, clap::Args)]
 pub(super) struct Export {
     /// The id, or at least four characters of its beginning
-    #[arg(required_unless_present = "log", conflicts_with = "log")]
+    #[arg(required_unless_present = "log", conflicts_with = "log", value_parser = filled)]
     id: Option<String>,
     /// The audit record instead of a message
     #[arg(long)]
     log: bool,
     /// The record since then: 2d, 2026-11-23, 2026-11-23T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment, requires = "log")]
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "log", conflicts_with = "id")]
     since: Option<Moment>,
     /// Into this new file, readable by you alone, instead of standard output
     #[arg(short, long, value_name = "FILE")]

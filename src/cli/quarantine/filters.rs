@@ -9,16 +9,16 @@ use crate::store::{EntryFilter, EntryState};
 
 use super::list::rows;
 use crate::cli::desk::{Desk, Moment, json, moment};
-use crate::cli::usage;
+use crate::cli::{filled, usage};
 
 /// Which entries; what is not given fits everything
 #[derive(Debug, clap::Args)]
 pub(super) struct Filters {
     /// The sender contains this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = filled)]
     sender: Option<String>,
     /// The recipient contains this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = filled)]
     recipient: Option<String>,
     /// The recipient's domain is this one or below it, in either spelling
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
@@ -84,7 +84,7 @@ impl Filters {
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     /// Ids, or at least four characters of their beginnings
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = filled)]
     ids: Vec<String>,
     #[command(flatten)]
     filters: Filters,

@@ -8,12 +8,13 @@ use crate::untrusted::Untrusted;
 
 use super::DEFAULT_LIMIT;
 use crate::cli::desk::{Desk, Moment, json, moment, time};
+use crate::cli::filled;
 
 /// Shows the audit record: verdicts other than a clean accept, and what was done about them
 #[derive(Debug, clap::Args)]
 pub(super) struct Log {
     /// About this entry only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = filled)]
     entry: Option<String>,
     /// Of this kind only (repeatable)
     #[arg(long, value_name = "KIND")]

@@ -11,7 +11,7 @@ use crate::untrusted::Untrusted;
 
 use super::log::log_line;
 use crate::cli::desk::{Desk, both_spellings, json, time};
-use crate::cli::explanation;
+use crate::cli::{explanation, filled};
 
 /// Octets of the header block that `show` prints at most.
 const HEADERS_SHOWN: u64 = 64 * 1024;
@@ -20,6 +20,7 @@ const HEADERS_SHOWN: u64 = 64 * 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
     /// The id, or at least four characters of its beginning
+    #[arg(value_parser = filled)]
     id: String,
     /// Only the message, octet for octet
     #[arg(long, conflicts_with = "json")]
