@@ -224,6 +224,11 @@ pub fn ended(log: &Logger, entry: &EntryId) {
     info!(log, "nobody decided in time"; "entry" => %entry);
 }
 
+/// The time of an entry is over, and its sender does not hear of it; the audit record says why.
+pub fn ended_untold(log: &Logger, entry: &EntryId) {
+    warn!(log, "nobody decided in time, and nobody is told"; "entry" => %entry);
+}
+
 /// The time of an entry is over, but it could not be ended.
 pub fn not_ended(log: &Logger, entry: &EntryId, error: &dyn Error) {
     warn!(log, "entry not ended, will be tried again"; "entry" => %entry, "error" => chain(error));

@@ -80,7 +80,7 @@ fn whole_label(
         }
         let by_look = likeness.map(|how| {
             let points = match how {
-                Likeness::Contrived => w::ascii_contrived(meant.len()),
+                Likeness::Contrived => w::ascii_contrived(meant.len().min(label.len())),
                 Likeness::Letters => w::ascii_letters(meant.len()),
             };
             let mut terms = Terms::of(Reason::AsciiLookalike, points);

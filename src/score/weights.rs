@@ -194,12 +194,11 @@ pub(super) const TAIL_DOT_LOST_SHORT: i32 = 60;
 // Look-alikes.
 pub(super) const SKELETON: i32 = 97;
 pub(super) const SKELETON_FOLDED: i32 = 92;
-/// Points for digits and pairs of letters that look like a letter, by the length of the label: a
-/// short label is somebody's own, so a person decides.
+/// Points for digits and pairs of letters that look like a letter, by the length of the shorter label:
+/// a short one is somebody's own, so a person decides.
 pub(super) fn ascii_contrived(length: usize) -> i32 {
     match length {
         0..=3 => 72,
-        4 => 82,
         _ => 90,
     }
 }

@@ -30,6 +30,13 @@ const WAIT: Duration = Duration::from_secs(60 * 60);
 /// Most octets of a message's header that a report returns.
 const MAX_RETURNED: u64 = 64 * 1024;
 
+/// Who hears of an end.
+enum Told {
+    /// Its sender, or the recipient because it is delivered.
+    Somebody,
+    Nobody,
+}
+
 impl Worker {
     /// Ends entries nobody decided on.
     pub(super) fn end(&self, now: Timestamp) -> Result<usize, QuarantineError> {
@@ -49,7 +56,8 @@ impl Worker {
         for entry in &over {
             self.step();
             match self.end_one(entry, now) {
-                Ok(()) => event::ended(&self.log, &entry.id),
+                Ok(Told::Somebody) => event::ended(&self.log, &entry.id),
+                Ok(Told::Nobody) => event::ended_untold(&self.log, &entry.id),
                 // Its sender was a moment faster.
                 Err(DecideError::Quarantine(QuarantineError::Decided(_))) => {}
                 Err(error) => event::not_ended(&self.log, &entry.id, &error),
@@ -58,7 +66,7 @@ impl Worker {
         Ok(over.len())
     }
 
-    fn end_one(&self, entry: &Entry, now: Timestamp) -> Result<(), DecideError> {
+    fn end_one(&self, entry: &Entry, now: Timestamp) -> Result<Told, DecideError> {
         let rejected = || -> Result<bool, QuarantineError> {
             let failed = self.quarantine.detail(&entry.id, now)?.failed();
             Ok(failed.is_some_and(|failed| failed.rejects))
@@ -69,7 +77,7 @@ impl Worker {
             AtEnd::Release => {
                 (self.quarantine).decide(&entry.id, &Decision::SEND, NOBODY, now)?;
                 fault::point("end.decided");
-                return Ok(());
+                return Ok(Told::Somebody);
             }
             AtEnd::Drop => self.farewell(entry, now),
             AtEnd::Bounce => self.bounce(entry, now),
@@ -85,7 +93,10 @@ impl Worker {
         };
         (self.quarantine).expire_entry(&entry.id, &reason, letter.as_ref(), now)?;
         fault::point("end.marked");
-        Ok(())
+        Ok(match letter {
+            Some(_) => Told::Somebody,
+            None => Told::Nobody,
+        })
     }
 
     /// Returns the letter that tells the sender that a message was thrown away.
