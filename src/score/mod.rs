@@ -17,6 +17,7 @@ mod label_slip;
 mod name;
 mod skeleton;
 mod suffix;
+mod suspicion;
 mod target;
 mod terms;
 mod weights;
@@ -37,9 +38,10 @@ pub use explain::edit;
 
 use index::Index;
 use judge::{judge, judge_suffix};
-use name::{Name, folded};
+use name::Name;
+use suspicion::Suspicion;
 use target::{Target, TargetKind};
-use terms::{Terms, sum};
+use terms::sum;
 use weights as w;
 
 /// What the scorer is told beside the name itself. Looked-up facts come in as arguments.
@@ -105,60 +107,6 @@ pub struct Scorer {
 enum Search {
     Index,
     Scan,
-}
-
-/// A candidate before it is explained.
-struct Suspicion<'s> {
-    /// The trusted name in A-labels.
-    meant: Cow<'s, str>,
-    terms: Terms,
-    label: &'s str,
-    suffix: &'s str,
-    /// Whether the meant name is the site's own or stands below a suffix trusted as a whole: then
-    /// another ending is never ordinary.
-    guarded: bool,
-}
-
-impl Suspicion<'_> {
-    /// Returns whether the names look the same, letter for letter.
-    fn looks_alike(&self) -> bool {
-        self.terms.iter().any(|(reason, _)| {
-            matches!(
-                reason,
-                Reason::Homoglyph | Reason::WholeScript | Reason::Accent | Reason::AsciiLookalike
-            )
-        })
-    }
-
-    /// Returns whether earlier mail may speak against the suspicion.
-    fn is_forgivable(&self) -> bool {
-        match self.terms.first() {
-            _ if self.looks_alike() => false,
-            Some((
-                Reason::MissingLetter
-                | Reason::ExtraLetter
-                | Reason::ReplacedLetter
-                | Reason::SwappedLetters
-                | Reason::TwoEdits
-                // A hyphen is a letter like others: `miami-dade.gov` and `miamidade.gov`.
-                | Reason::Hyphen,
-                _,
-            )) => true,
-            Some((
-                Reason::OtherEnding
-                | Reason::OtherCountry
-                | Reason::CountryDropped
-                | Reason::CountryAdded
-                | Reason::WrongSecondLevel
-                | Reason::SecondLevelDropped
-                | Reason::SecondLevelAdded,
-                _,
-            )) => !self.guarded,
-            // A glued host name, moved dots, a name inside of a name or beside a word, an ending
-            // one letter off: those who imitate choose these.
-            _ => false,
-        }
-    }
 }
 
 impl Scorer {
@@ -269,7 +217,7 @@ impl Scorer {
             .into_iter()
             .take_while(|suspicion| 2 * sum(&suspicion.terms) > best)
             .take(MOST_CANDIDATES)
-            .map(|suspicion| explain(domain, &typed, suspicion))
+            .map(|suspicion| suspicion.explain(domain, &typed))
             .collect();
         Assessment {
             score: candidates.first().map_or(0, |best| best.score),
@@ -500,84 +448,6 @@ impl Scorer {
                 suspicion.terms.push(Reason::FrequentTarget, w::SHARE);
             }
         }
-    }
-}
-
-fn explain(domain: &Domain, typed: &Name<'_>, suspicion: Suspicion<'_>) -> Candidate {
-    let Suspicion {
-        meant,
-        mut terms,
-        label,
-        suffix,
-        guarded: _,
-    } = suspicion;
-    let reason = terms.first().map(|(reason, _)| *reason);
-    let is_inside = matches!(reason, Some(Reason::EmbeddedDomain | Reason::LabelInside));
-    let count = match reason {
-        Some(Reason::EmbeddedDomain | Reason::LabelInside) | None => 0,
-        Some(Reason::Dots) => (typed.tails())
-            .position(|tail| folded(tail).eq(folded(&meant)))
-            .unwrap_or(0),
-        Some(_) => hosts(typed, &meant, label, suffix),
-    };
-    let edit = explain::edit(behind(domain.unicode(), count), &in_unicode(&meant));
-    let hosts = match edit.pieces.first() {
-        Some(Piece::Extra(front)) if is_inside && front.ends_with('.') => {
-            front.split('.').count() - 1
-        }
-        _ => count,
-    };
-    let front = domain.ascii().len() - behind(domain.ascii(), hosts).len();
-    let total = sum(&terms);
-    let score = total.clamp(0, 100);
-    if score != total {
-        terms.push(Reason::Limit, score - total);
-    }
-    Candidate {
-        score: u8::try_from(score).unwrap_or(100),
-        evidence: terms
-            .iter()
-            .map(|&(reason, points)| Evidence {
-                reason,
-                points,
-                detail: explain::detail(reason, typed, &meant, label, suffix),
-            })
-            .collect(),
-        edit,
-        hosts: domain.ascii().get(..front).unwrap_or_default().to_owned(),
-        trusted: meant.into_owned(),
-    }
-}
-
-/// Returns how many labels of `typed` are hosts in front of what resembles `meant`, which is made of
-/// `label`, `suffix` and perhaps hosts of its own; none where a suffix alone was mistaken.
-fn hosts(typed: &Name<'_>, meant: &str, label: &str, suffix: &str) -> usize {
-    if label.is_empty() {
-        return 0;
-    }
-    let labels = |text: &str| match text {
-        "" => 0,
-        text => 1 + text.bytes().filter(|byte| *byte == b'.').count(),
-    };
-    let first = typed.reading();
-    let distance = |reading: &name::Reading<'_>| strsim::osa_distance(reading.label, label);
-    let reading = (typed.second_reading())
-        .filter(|second| distance(second) < distance(&first))
-        .unwrap_or(first);
-    let own = labels(meant).saturating_sub(1 + labels(suffix));
-    labels(reading.below).saturating_sub(own)
-}
-
-/// Returns what stands behind the first `count` labels of a name.
-fn behind(name: &str, count: usize) -> &str {
-    name.splitn(count + 1, '.').nth(count).unwrap_or(name)
-}
-
-/// Returns a name in A-labels as people read it.
-fn in_unicode(name: &str) -> Cow<'_, str> {
-    match name.contains("xn--") {
-        true => crate::domain::unicode(name).into(),
-        false => name.into(),
     }
 }
 
