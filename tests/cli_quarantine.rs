@@ -272,6 +272,35 @@ fn mistakes_are_named_and_the_rest_is_done() {
 }
 
 #[test]
+fn a_mistake_elsewhere_keeps_nobody_from_deciding() {
+    let sink = Sink::start().unwrap();
+    let site = Site::new(sink.port());
+    let id = hold(&site.quarantine(), at(0)).to_string();
+    let file = site.dir.path().join("milter.yaml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{config}listen: nowhere\nscorng: {{}}\n")).unwrap();
+    let ran = site.run(&["quarantine", "release", &id]);
+    assert_eq!(
+        ran,
+        Ran {
+            status: Some(0),
+            out: format!("{id} released to carl@army.ml: 250 ok\n"),
+            err: format!(
+                "straymail: there are 2 mistakes in {} where this command does not look: it goes on, straymail check-config tells more\n",
+                file.display()
+            ),
+        }
+    );
+    assert_eq!(sink.deliveries()[0].data, MESSAGE);
+    // Where held mail is kept must not be in doubt.
+    let config = config.replace("min_free: 1B", "min_free: some");
+    std::fs::write(&file, config).unwrap();
+    let ran = site.run(&["quarantine", "list"]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(78), ""));
+    assert!(ran.err.contains("quarantine.min_free"), "{}", ran.err);
+}
+
+#[test]
 fn drop_and_log_say_who_and_why() {
     let site = Site::new(1);
     let id = hold(&site.quarantine(), at(0)).to_string();

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::service::backup::{self, Existing};
 use crate::service::token::{Links, Tokens};
 
-use super::desk::{at_desk, json, printing};
+use super::desk::{at_desk, json, printing, quarantine_settings};
 use super::figures::counted;
-use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
+use super::{EXIT_FINE, EXIT_FOUND, Failure};
 
 /// Copies the whole state directory while straymail runs: held mail, index, audit record, keys
 #[derive(Debug, clap::Args)]
@@ -123,7 +123,7 @@ impl Restore {
             })?;
             return Ok(if whole { status } else { EXIT_FOUND });
         }
-        let dir = load_config(config)?.quarantine.dir;
+        let dir = quarantine_settings(config)?.dir;
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
         let existing = match self.replace {
@@ -167,7 +167,7 @@ impl Restore {
 
 impl RotateKey {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
-        let dir = load_config(config)?.quarantine.dir;
+        let dir = quarantine_settings(config)?.dir;
         #[expect(clippy::disallowed_methods, reason = "a command may ask for the time")]
         let now = Timestamp::now();
         let links = match self.revoke {

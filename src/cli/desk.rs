@@ -10,11 +10,12 @@ use comfy_table::{Cell, CellAlignment, Table};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::config::{Config, ConfigErrors};
 use crate::logging::event;
 use crate::service::quarantine::{Quarantine, QuarantineSettings};
 use crate::untrusted::Untrusted;
 
-use super::{EXIT_FINE, EXIT_FOUND, Failure, load_config};
+use super::{DEFAULT_PATH, EXIT_FINE, EXIT_FOUND, Failure};
 
 /// Where an admin's command works.
 pub(super) struct Desk<'a> {
@@ -44,7 +45,25 @@ pub(super) fn at_desk(
     path: Option<&Path>,
     work: impl FnOnce(&mut Desk<'_>) -> anyhow::Result<()>,
 ) -> Result<u8, Failure> {
-    at_desk_with(load_config(path)?.quarantine, work)
+    at_desk_with(quarantine_settings(path)?, work)
+}
+
+/// Returns where held mail is kept. A mistake elsewhere in the configuration is no reason to leave
+/// mail undecided, so it is only named.
+pub(super) fn quarantine_settings(path: Option<&Path>) -> Result<QuarantineSettings, ConfigErrors> {
+    let path = path.unwrap_or(Path::new(DEFAULT_PATH));
+    let (settings, mistakes) = Config::load_quarantine(path)?;
+    if let Some(mistakes) = mistakes {
+        eprintln!(
+            "straymail: {} in {} where this command does not look: it goes on, straymail check-config tells more",
+            match mistakes.problems.len() {
+                1 => "there is a mistake".to_owned(),
+                many => format!("there are {many} mistakes"),
+            },
+            path.display()
+        );
+    }
+    Ok(settings)
 }
 
 /// As [`at_desk`], for a command that needs more of the configuration.

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::service::account::{Account, AccountRole, Accounts, LONGEST_PASSWORD};
 
-use super::desk::{json, print, printing, table};
-use super::{EXIT_FINE, Failure, filled, load_config};
+use super::desk::{json, print, printing, quarantine_settings, table};
+use super::{EXIT_FINE, Failure, filled};
 
 /// Lists, adds and removes the accounts of the review page
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,7 @@ struct Shown<'a> {
 
 impl Reviewer {
     pub(super) fn run(&self, config: Option<&Path>) -> Result<u8, Failure> {
-        let accounts = Accounts::new(&load_config(config)?.quarantine.dir);
+        let accounts = Accounts::new(&quarantine_settings(config)?.dir);
         printing(|out| self.act(&accounts, out))?;
         Ok(EXIT_FINE)
     }
