@@ -147,6 +147,13 @@ impl Domain {
         }
     }
 
+    /// Returns the same name, divided where another list of suffixes says.
+    #[must_use]
+    pub fn divided(&self, suffixes: &PublicSuffixes) -> Domain {
+        let same = self.clone();
+        Domain::of(same.received, same.ascii, same.unicode, suffixes)
+    }
+
     /// Returns the spelling received.
     pub fn received(&self) -> &str {
         self.received.as_deref().unwrap_or(&self.ascii)

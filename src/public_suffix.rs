@@ -6,24 +6,32 @@
 //!
 //! Only the ICANN part counts. The private part (`blogspot.com`, `uk.com`) names companies
 //! that hand out subdomains; for mail such a name is an ordinary registrable domain, and a
-//! trusted list may well hold it.
+//! trusted list may well hold it. Where it holds names below one instead, that one counts as well
+//! ([`PublicSuffixes::counting`]): `acme.uk.com` and `amce.uk.com` have different owners.
 
 use std::fmt;
 use std::sync::Arc;
 
-use publicsuffix::{IcannList, Psl as _, Type};
+use foldhash::HashSet;
+use publicsuffix::{List, Psl as _, Type};
+
+/// Domains of a provider that gives each customer a name below it for mail, and that the list does
+/// not name: the first domain of every Microsoft 365 organisation.
+const CUSTOMERS_BELOW: &str = "onmicrosoft.com";
 
 /// A public suffix list, built in or read from a file. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct PublicSuffixes {
     source: Source,
+    /// Private suffixes that count.
+    private: Arc<HashSet<Box<str>>>,
 }
 
 #[derive(Clone, Default)]
 enum Source {
     #[default]
     BuiltIn,
-    Listed(Arc<IcannList>),
+    Listed(Arc<List>),
 }
 
 /// Why a text is not a public suffix list.
@@ -62,18 +70,57 @@ impl PublicSuffixes {
     /// # Errors
     /// When a rule cannot be read, or the ICANN section is missing.
     pub fn parse(text: &str) -> Result<Self, PublicSuffixError> {
-        let list: IcannList =
+        let list: List =
             text.parse()
                 .map_err(|error: publicsuffix::Error| PublicSuffixError::Malformed {
                     reason: error.to_string(),
                 })?;
         let listed = PublicSuffixes {
             source: Source::Listed(Arc::new(list)),
+            private: Arc::default(),
         };
         if !listed.suffix("example.com").listed {
             return Err(PublicSuffixError::NotIcann);
         }
         Ok(listed)
+    }
+
+    /// Returns the same list, in which these private suffixes count.
+    #[must_use]
+    pub fn counting(&self, private: HashSet<Box<str>>) -> PublicSuffixes {
+        PublicSuffixes {
+            source: self.source.clone(),
+            private: Arc::new(private),
+        }
+    }
+
+    /// Returns the private suffix that `name` hangs below, whether it counts or not; `None` when
+    /// there is none.
+    pub fn private_suffix<'n>(&self, name: &'n str) -> Option<&'n str> {
+        match self.find(name) {
+            (len, Some(false)) if len < name.len() => name.get(name.len() - len..),
+            _ => None,
+        }
+    }
+
+    /// Returns the length of the longest suffix of `name`, and whether its rule is one of the
+    /// ICANN part; `None` without a rule.
+    fn find(&self, name: &str) -> (usize, Option<bool>) {
+        if (name.strip_suffix(CUSTOMERS_BELOW)).is_some_and(|customer| customer.ends_with('.')) {
+            return (CUSTOMERS_BELOW.len(), Some(false));
+        }
+        let labels = name.as_bytes().rsplit(|byte| *byte == b'.');
+        let (len, icann) = match &self.source {
+            Source::BuiltIn => {
+                let info = psl::List.find(labels);
+                (info.len, info.typ.map(|kind| kind == psl::Type::Icann))
+            }
+            Source::Listed(list) => {
+                let info = list.find(labels);
+                (info.len, info.typ.map(|kind| kind == Type::Icann))
+            }
+        };
+        (len.min(name.len()), icann)
     }
 
     /// Returns where the public suffix of `name` begins.
@@ -83,30 +130,17 @@ impl PublicSuffixes {
     pub fn suffix(&self, name: &str) -> Suffix {
         let mut tail = name;
         loop {
-            let labels = tail.as_bytes().rsplit(|byte| *byte == b'.');
-            let info = match &self.source {
-                Source::BuiltIn => {
-                    let info = psl::List.find(labels);
-                    (info.len, info.typ.map(|kind| kind == psl::Type::Icann))
-                }
-                Source::Listed(list) => {
-                    let info = list.find(labels);
-                    (info.len, info.typ.map(|kind| kind == Type::Icann))
-                }
-            };
-            let (len, icann) = info;
-            let start = name.len() - len.min(name.len());
-            if icann != Some(false) {
+            let (len, icann) = self.find(tail);
+            let start = name.len() - len;
+            let suffix = name.get(start..).unwrap_or_default();
+            if icann != Some(false) || self.private.contains(suffix) {
                 return Suffix {
                     start,
-                    listed: icann == Some(true),
+                    listed: icann.is_some(),
                 };
             }
             // A private suffix: what it hangs below is shorter by at least one label.
-            match tail
-                .get(tail.len() - len.min(tail.len())..)
-                .and_then(|s| s.split_once('.'))
-            {
+            match suffix.split_once('.') {
                 Some((_, rest)) => tail = rest,
                 None => {
                     return Suffix {
@@ -135,6 +169,35 @@ mod tests {
     fn suffix<'n>(list: &PublicSuffixes, name: &'n str) -> (&'n str, bool) {
         let suffix = list.suffix(name);
         (name.get(suffix.start..).unwrap(), suffix.listed)
+    }
+
+    #[test]
+    fn private_suffixes_count_where_that_is_said() {
+        let list = PublicSuffixes::built_in();
+        let private = ["acme.uk.com", "a.b.github.io", "acme.onmicrosoft.com"];
+        let private = private.map(|name| list.private_suffix(name).unwrap());
+        assert_eq!(private, ["uk.com", "github.io", "onmicrosoft.com"]);
+        for name in [
+            "uk.com",
+            "onmicrosoft.com",
+            "xonmicrosoft.com",
+            "acme.co.uk",
+        ] {
+            assert_eq!(list.private_suffix(name), None, "{name}");
+        }
+        let list = list.counting(
+            ["uk.com", "onmicrosoft.com"]
+                .map(Box::from)
+                .into_iter()
+                .collect(),
+        );
+        assert_eq!(suffix(&list, "mail.acme.uk.com"), ("uk.com", true));
+        assert_eq!(
+            suffix(&list, "acme.onmicrosoft.com"),
+            ("onmicrosoft.com", true)
+        );
+        assert_eq!(suffix(&list, "xonmicrosoft.com"), ("com", true));
+        assert_eq!(suffix(&list, "partner.github.io"), ("io", true));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use crate::domain::{Domain, DomainError};
 use crate::public_suffix::PublicSuffixes;
@@ -290,6 +290,26 @@ impl TrustedList {
             }
         }
         self.known.extend(other.known);
+    }
+
+    /// Returns the private suffixes that entries hang below without trusting the whole.
+    pub fn private_suffixes(&self, suffixes: &PublicSuffixes) -> HashSet<Box<str>> {
+        (self.entries.iter())
+            .filter(|entry| entry.cover == Cover::Domain)
+            .filter_map(|entry| suffixes.private_suffix(entry.domain.ascii()))
+            .filter(|private| !self.domains.contains_key(*private))
+            .map(Box::from)
+            .collect()
+    }
+
+    /// Divides the names of the list as these `suffixes` say.
+    pub fn divide(&mut self, suffixes: &PublicSuffixes) {
+        for entry in &mut self.entries {
+            entry.domain = entry.domain.divided(suffixes);
+        }
+        for known in &mut self.known {
+            *known = known.divided(suffixes);
+        }
     }
 
     /// Returns the entries in the order given.

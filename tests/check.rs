@@ -97,6 +97,43 @@ fn a_verdict_names_the_domain_meant_the_edit_and_points_that_sum_up() {
 }
 
 #[test]
+fn names_below_a_private_suffix_have_owners_of_their_own_where_one_is_trusted() {
+    let verdicts = |trusted: &str, names: &[&str]| {
+        let run = check(trusted, &["--format", "tsv", "-"], names.join("\n")).unwrap();
+        (run.printed.lines())
+            .filter_map(|row| row.split_once('\t').map(|(_, verdict)| verdict.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let names = [
+        "acme.uk.com",
+        "mail.acme.uk.com",
+        "amce.uk.com",
+        "acmee.uk.com",
+        "other.uk.com",
+        "contosso.onmicrosoft.com",
+        "fabrikam.onmicrosoft.com",
+    ];
+    assert_eq!(
+        verdicts("acme.uk.com\ncontoso.onmicrosoft.com\n", &names),
+        [
+            "0\tacme.uk.com",
+            "0\tacme.uk.com",
+            "64\tacme.uk.com",
+            "64\tacme.uk.com",
+            "0\t-",
+            "82\tcontoso.onmicrosoft.com",
+            "0\t-",
+        ]
+    );
+    // Whoever trusts the whole trusts what is below.
+    let all = verdicts("uk.com\nacme.uk.com\n", &names[..5]);
+    assert!(
+        all.iter().all(|verdict| verdict.starts_with("0\t")),
+        "{all:?}"
+    );
+}
+
+#[test]
 fn the_subject_selects_the_rule() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("milter.yaml");

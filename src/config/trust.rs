@@ -99,7 +99,7 @@ impl Trust {
 
     /// Reads every list; what is wrong goes to `r`.
     pub(super) fn load(r: &mut Reader, from: &TrustedSources, suffixes: &SuffixList) -> Trust {
-        let (suffixes, suffixes_from) = load_suffixes(r, suffixes);
+        let (mut suffixes, suffixes_from) = load_suffixes(r, suffixes);
         let mut list = TrustedList::new();
         // A subdomain of an own domain is own as well, so files and presets come after.
         for own in &from.own {
@@ -144,6 +144,11 @@ impl Trust {
             let nowhere = Position { line: 0, column: 0 };
             let message = "is empty: nothing will be stopped; name the domains you write to";
             r.warning(nowhere, "trusted", message);
+        }
+        let private = list.private_suffixes(&suffixes);
+        if !private.is_empty() {
+            suffixes = suffixes.counting(private);
+            list.divide(&suffixes);
         }
         list.add_well_known(&suffixes);
         let mut known_names = 0;
