@@ -90,6 +90,12 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// The file is gone, but others still write to what it was: what they do would be lost.
+    #[error("{} was removed while a process has it open; stop straymail and its worker and start them again, they then build the index from the spool", path.display())]
+    MissingInUse {
+        /// The database.
+        path: PathBuf,
+    },
     /// A later straymail wrote it.
     #[error("{} has schema version {found}, this straymail knows up to {known}; use the newer straymail", path.display())]
     Newer {
@@ -160,6 +166,8 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Which file that was when it was opened.
+    file: Option<(u64, u64)>,
     idle: Mutex<Vec<Connection>>,
     /// Held shared while the store is open, so that nobody replaces the file under us.
     _in_use: File,
@@ -202,6 +210,9 @@ impl Store {
             Check::Header
         };
         let existed = path.exists();
+        if !existed && check == Check::Header {
+            return Err(StoreError::MissingInUse { path });
+        }
         let (connection, opened) = match open_checked(&path, check) {
             Ok(connection) if existed => (connection, Opened::Existing),
             Ok(connection) => (connection, Opened::Created),
@@ -219,6 +230,7 @@ impl Store {
         };
         shared()?;
         let store = Store {
+            file: file(&path),
             path,
             idle: Mutex::new(vec![connection]),
             _in_use: lock,
@@ -237,6 +249,11 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&Ledger<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        if file(&self.path) != self.file {
+            // What is written now nobody would ever read.
+            let path = self.path.clone();
+            return Err(StoreError::MissingInUse { path }.into());
+        }
         let mut connection = self.connection()?;
         let synchronous = match durability {
             Durability::Synced => "FULL",
@@ -326,6 +343,12 @@ impl Ledger<'_> {
 /// an hour, so it was planned under a clock that was put back since.
 fn too_late(now: Timestamp) -> i64 {
     now.as_millisecond().saturating_add(2 * 60 * 60 * 1000)
+}
+
+/// Returns which file is at `path`: device and number; `None` when there is none.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::stat(path).ok()?;
+    Some((stat.st_dev, stat.st_ino))
 }
 
 fn classify(path: &Path, error: rusqlite::Error) -> StoreError {

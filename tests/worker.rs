@@ -112,11 +112,15 @@ fn assessment() -> Assessment {
 impl Site {
     /// Holds `message` for carl@army.ml, with evidence.
     fn hold(&self, message: &[u8]) -> EntryId {
-        let mut envelope = envelope(at(0));
+        self.hold_at(message, 0)
+    }
+
+    fn hold_at(&self, message: &[u8], second: i64) -> EntryId {
+        let mut envelope = envelope(at(second));
         envelope.recipients[0].assessment = assessment();
         let mut draft = self.quarantine.draft();
         draft.write(message).unwrap();
-        (self.quarantine.hold(draft, envelope, at(0)).unwrap()).remove(0)
+        (self.quarantine.hold(draft, envelope, at(second)).unwrap()).remove(0)
     }
 
     fn tick(&self, second: i64) {

@@ -310,6 +310,19 @@ pub(super) async fn answer(
         let entry = &question.detail.entry;
         let sender = &entry.message.sender_address;
         let actor = format!("sender {sender} (link, {})", source.client);
+        if !matches!(decision.choice, Choice::Cancel) {
+            match site.service.quarantine().envelope(entry) {
+                Err(QuarantineError::Spool(_)) => {
+                    return Err(Failure::for_sender(
+                        StatusCode::GONE,
+                        "It cannot be sent any more",
+                        "The message cannot be read any more; ask your mail administrator.",
+                    ));
+                }
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+        }
         match site
             .service
             .quarantine()

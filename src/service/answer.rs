@@ -169,6 +169,13 @@ mod tests {
             cancel()
         );
         assert_eq!(said(&multipart("mixed", &[attached])), unclear());
+        for file in [
+            "text/plain\nContent-Disposition: inline; filename=\"todo.txt\"",
+            "text/plain; name=todo.txt",
+        ] {
+            let file = part(file, "send");
+            assert_eq!(said(&multipart("mixed", &[file])), unclear());
+        }
         assert_eq!(
             said(&multipart("mixed", &["\n--b\n\ncancel".into()])),
             cancel()

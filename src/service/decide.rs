@@ -234,13 +234,26 @@ impl Quarantine {
 pub struct Failed {
     /// The answer, as in the audit record: `correct to bob@example.org`.
     pub answer: String,
-    /// Whether it says that the address is wrong.
-    pub rejects: bool,
     /// What went wrong, as far as it is known.
     pub why: Option<String>,
 }
 
 impl EntryDetail {
+    /// Returns whether the last who decided about the message, however often it was handed in, said
+    /// that nobody must get it at this address.
+    pub fn was_refused(&self) -> bool {
+        let refuses = |record: &AuditRecord| match record.event.kind {
+            EventKind::Decided if record.event.actor.starts_with("sender ") => {
+                let answer = record.event.detail.as_deref().unwrap_or_default();
+                Some(!answer.starts_with("send"))
+            }
+            EventKind::Released => Some(false),
+            EventKind::Corrected | EventKind::Dropped => Some(true),
+            _ => None,
+        };
+        self.history.iter().rev().find_map(refuses).unwrap_or(false)
+    }
+
     /// Returns to which address it was sent instead of the one it was addressed to.
     pub fn corrected_to(&self) -> Option<&str> {
         let corrected = |record: &&AuditRecord| record.event.kind == EventKind::Corrected;
@@ -275,7 +288,6 @@ impl EntryDetail {
         })?;
         let answer = answered.event.detail.clone().unwrap_or_default();
         Some(Failed {
-            rejects: !answer.starts_with("send"),
             answer,
             why: self.entry.last_error.clone(),
         })

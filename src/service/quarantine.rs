@@ -355,7 +355,12 @@ impl Quarantine {
             if !ledger.discard(id, end, now)? {
                 return Err(not_waiting(entry));
             }
-            refuse_decided(ledger, id)?;
+            // What was decided about a message that is lost cannot be done any more.
+            let is_lost = || matches!(self.message(&entry), Err(QuarantineError::Spool(_)));
+            refuse_decided(ledger, id).or_else(|error| match is_lost() {
+                true => Ok(()),
+                false => Err(error),
+            })?;
             ledger.remove_decision(id)?;
             if let Some(letter) = letter {
                 ledger.put_letter(id, letter, now)?;

@@ -280,7 +280,7 @@ impl Worker {
         let failed = detail.failed();
         let at_end = match self.settings.at_end {
             // As `end_one` does.
-            AtEnd::Release if failed.as_ref().is_some_and(|failed| failed.rejects) => AtEnd::Drop,
+            AtEnd::Release if detail.was_refused() => AtEnd::Drop,
             at_end => at_end,
         };
         let (answer, problem) = failed.map_or((None, None), |f| (Some(f.answer), f.why));

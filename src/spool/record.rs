@@ -19,7 +19,7 @@ pub(super) const FOOTER_LENGTH: u64 = 16 + 2 + 21 + 11 + 65;
 /// with an explanation of 4 kB each stay below.
 pub(super) const MAX_ENVELOPE: u64 = 16 * 1024 * 1024;
 
-/// Names a held message: SHA-256 of sender, held recipients, Message-ID and body.
+/// Names a held message: SHA-256 of sender, held recipients, Message-ID, subject, date and body.
 ///
 /// The same for a client's second try of the same message, so that the retry updates the
 /// entries instead of adding to them.
@@ -61,6 +61,9 @@ pub struct Record {
     /// The `Subject:` field as received, not decoded.
     #[serde(default)]
     pub subject: Option<Octets>,
+    /// The `Date:` field.
+    #[serde(default)]
+    pub date: Option<Octets>,
     /// SHA-256 of everything after the header block, hexadecimal.
     pub body_sha256: String,
     /// SHA-256 of the header block, hexadecimal. Stands in for a missing Message-ID in the key.
@@ -79,20 +82,24 @@ impl Record {
         paths.sort_unstable();
         paths.dedup();
         // Without a Message-ID the header block keeps two short mails ("ok") apart.
-        let identity = self
-            .message_id
-            .as_ref()
-            .map_or(self.head_sha256.as_bytes(), Octets::as_bytes);
+        let identity = (self.message_id.as_ref().map(Octets::as_bytes))
+            .filter(|id| !id.trim_ascii().is_empty())
+            .unwrap_or(self.head_sha256.as_bytes());
         let mut hash = Sha256::new();
         let mut part = |octets: &[u8]| {
             hash.update((octets.len() as u64).to_be_bytes());
             hash.update(octets);
         };
-        part(b"straymail message key 1");
+        // Version 1 was without subject and date.
+        part(b"straymail message key 2");
         part(self.envelope.sender.as_bytes());
         part(&(paths.len() as u64).to_be_bytes());
         paths.iter().for_each(|path| part(path));
         part(identity);
+        // Devices and scripts give all their mail the same one. Other fields may change on the way.
+        for field in [&self.subject, &self.date] {
+            part(field.as_ref().map_or(b"", Octets::as_bytes));
+        }
         part(self.body_sha256.as_bytes());
         MessageKey(hash.finalize().into())
     }

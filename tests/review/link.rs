@@ -57,6 +57,41 @@ fn a_link_scanner_changes_nothing_and_uses_up_nothing() {
 }
 
 #[test]
+fn a_message_that_is_lost_is_promised_to_nobody_and_can_be_cancelled_and_dropped() {
+    let (pages, _sink) = pages();
+    let quarantine = pages.service.quarantine();
+    let [lost, decided] = [1, 2].map(|n| held(&pages, n, "carl@army.ml"));
+    let answer = |id: &EntryId, choice: &str| {
+        let link = pages.link(id, DAY).unwrap();
+        (pages
+            .browser()
+            .post(&link, &[("choice", choice), ("remember", "not")]))
+        .unwrap()
+    };
+    assert_eq!(answer(&decided, "typed").status, 200);
+    for file in std::fs::read_dir(quarantine.settings().dir.join("spool")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::write(path, "cut").unwrap();
+        }
+    }
+    let told = answer(&lost, "typed");
+    assert_eq!(told.status, 410);
+    assert!(
+        told.body.contains("ask your mail administrator"),
+        "{}",
+        told.body
+    );
+    assert_eq!(quarantine.pending_decision(&lost).unwrap(), None);
+    assert_eq!(answer(&lost, "cancel").status, 200);
+    // Nobody can carry out what was decided, so an admin may.
+    quarantine
+        .drop_entry(&decided, "lost", "tester", now())
+        .unwrap();
+    assert_eq!(quarantine.pending_decision(&decided).unwrap(), None);
+}
+
+#[test]
 fn a_sender_corrects_cancels_or_writes_another_address() {
     let (pages, _sink) = pages();
     let quarantine = pages.service.quarantine();

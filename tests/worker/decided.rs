@@ -121,6 +121,28 @@ fn an_address_that_its_sender_rejected_is_not_used_in_the_end() {
 }
 
 #[test]
+fn what_its_sender_rejected_is_not_sent_in_the_end_though_it_was_handed_in_again() {
+    for answer in ["cancel", "correct carl@army.mil"] {
+        let site = ours(AtEnd::Release);
+        let id = site.hold(MESSAGE);
+        site.tick(60);
+        site.answer(answer, &anna(), 100).unwrap();
+        site.tick(101);
+        let before = site.delivered().len();
+        // The client did not see the first 250.
+        assert_eq!(site.hold_at(MESSAGE, 200), id);
+        for day in 1..=31 {
+            site.tick(day * 80_000 + 201);
+        }
+        let now = at(31 * 80_000 + 202);
+        assert_eq!(state(&site.quarantine, &id, now), EntryState::Expired);
+        let sent = site.delivered();
+        assert_eq!(sent.len(), before, "{answer}");
+        assert!(sent.iter().all(|mail| mail.0 != "carl@army.ml"));
+    }
+}
+
+#[test]
 fn a_corrected_domain_goes_out_in_a_labels_and_a_foreign_local_part_needs_smtputf8() {
     let site = site();
     site.hold(MESSAGE);

@@ -4,7 +4,7 @@
 //! part of an address. Here every block ends a line, an empty one is an empty line, and what
 //! stands in a `<blockquote>` begins with `>`, like a quote in plain text.
 
-use html5gum::{DefaultEmitter, Token, Tokenizer};
+use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 
 /// Elements that begin and end a line.
 const BLOCKS: &[&str] = &[
@@ -55,8 +55,13 @@ const BLOCKS: &[&str] = &[
     "ul",
 ];
 
-/// Elements whose text nobody sees.
-const UNSEEN: &[&str] = &["script", "style", "template", "title"];
+/// Elements whose text nobody sees, or that its writer struck out.
+const UNSEEN: &[&str] = &[
+    "del", "noscript", "s", "script", "strike", "style", "template", "title",
+];
+
+/// Elements without an end.
+const VOID: &[&str] = &["br", "hr", "img", "input", "link", "meta", "wbr"];
 
 /// Returns the lines of an HTML page; those of a quote begin with `>`.
 pub(super) fn to_text(html: &str) -> String {
@@ -66,7 +71,7 @@ pub(super) fn to_text(html: &str) -> String {
     let mut page = Page::default();
     for Ok(token) in Tokenizer::new_with_emitter(html, emitter) {
         match token {
-            Token::StartTag(tag) => page.open(&String::from_utf8_lossy(&tag.name)),
+            Token::StartTag(tag) => page.open(&String::from_utf8_lossy(&tag.name), is_hidden(&tag)),
             Token::EndTag(tag) => page.close(&String::from_utf8_lossy(&tag.name)),
             Token::String(text) => page.write(&String::from_utf8_lossy(&text)),
             Token::Comment(_) | Token::Doctype(_) | Token::Error(_) => {}
@@ -74,6 +79,24 @@ pub(super) fn to_text(html: &str) -> String {
     }
     page.end_line();
     page.text
+}
+
+/// Returns whether the element is there and not shown.
+fn is_hidden(tag: &StartTag<()>) -> bool {
+    let shows_nothing = |style: &[u8]| {
+        let style: Vec<u8> = (style.iter())
+            .filter(|octet| !octet.is_ascii_whitespace())
+            .map(u8::to_ascii_lowercase)
+            .collect();
+        [&b"display:none"[..], b"visibility:hidden"]
+            .iter()
+            .any(|hides| memchr::memmem::find(&style, hides).is_some())
+    };
+    (tag.attributes.iter()).any(|(name, value)| match name.as_ref() {
+        b"hidden" => true,
+        b"style" => shows_nothing(value.as_ref()),
+        _ => false,
+    })
 }
 
 /// What was read so far.
@@ -87,10 +110,20 @@ struct Page {
     preformatted: usize,
     /// Elements around it that are not shown.
     unseen: usize,
+    /// The hidden element around it, and how many of that name are open.
+    hidden: Option<(String, usize)>,
 }
 
 impl Page {
-    fn open(&mut self, name: &str) {
+    fn open(&mut self, name: &str, hidden: bool) {
+        if let Some((outer, open)) = &mut self.hidden {
+            *open += usize::from(name == outer);
+            return;
+        }
+        if hidden && !VOID.contains(&name) {
+            self.hidden = Some((name.to_owned(), 1));
+            return;
+        }
         match name {
             "br" => self.break_line(),
             "td" | "th" => self.write(" "),
@@ -113,6 +146,13 @@ impl Page {
     }
 
     fn close(&mut self, name: &str) {
+        if let Some((outer, open)) = &mut self.hidden {
+            *open -= usize::from(name == outer);
+            if *open == 0 {
+                self.hidden = None;
+            }
+            return;
+        }
         if BLOCKS.contains(&name) {
             self.end_line();
         }
@@ -125,7 +165,7 @@ impl Page {
     }
 
     fn write(&mut self, text: &str) {
-        if self.unseen > 0 {
+        if self.unseen > 0 || self.hidden.is_some() {
             return;
         }
         for c in text.chars() {
@@ -169,6 +209,15 @@ mod tests {
         for (html, expected) in [
             ("<div dir=ltr>cancel</div><div>Anna</div>", "cancel\nAnna\n"),
             ("cancel<br>Anna", "cancel\nAnna\n"),
+            ("<p><s>send</s></p><p>Wait.</p>", "Wait.\n"),
+            (
+                "<div style='Display: NONE'>send<div>a</div>b</div><div hidden>c</div>Wait.",
+                "Wait.\n",
+            ),
+            (
+                "<noscript>send</noscript><br hidden>Wait.<p hidden>a",
+                "\nWait.\n",
+            ),
             ("<div>cancel<br></div>Anna", "cancel\nAnna\n"),
             (
                 "<div>cancel</div><div><br></div><div>Anna</div>",

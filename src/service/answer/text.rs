@@ -95,7 +95,10 @@ fn kind(header: &Message<'_>) -> Kind {
         (1, Some(kind)) => kind,
         _ => return Kind::Other,
     };
-    let attached = (header.content_disposition()).is_some_and(|how| how.is_attachment());
+    // What has the name of a file is one, also where a program shows it.
+    let attached = kind.attribute("name").is_some()
+        || (header.content_disposition())
+            .is_some_and(|how| how.is_attachment() || how.attribute("filename").is_some());
     let subtype = kind.c_subtype.as_deref().unwrap_or_default();
     match (kind.c_type.as_ref(), subtype) {
         ("multipart", "encrypted")
@@ -157,14 +160,23 @@ fn sections<'p>(part: &'p [u8], boundary: &str) -> Vec<&'p [u8]> {
 
 /// Returns the lines of a text up to the signature; who is quoted is part of the quote.
 pub(super) fn lines(text: &str) -> Vec<Line> {
+    // Where nothing is written above a line drawn, what is below is the other message.
+    let (mut wrote, mut below) = (false, false);
     let mut lines: Vec<Line> = (clear_signed(text).into_iter())
         .map(str::trim)
         .take_while(|line| *line != "--")
         .map(|line| match line {
             "" => Line::Blank,
             line if line.starts_with('>') => Line::Quoted,
-            line if is_drawn(line) => Line::Blank,
-            line => Line::Own(line.to_owned()),
+            line if is_drawn(line) => {
+                below = !wrote;
+                Line::Blank
+            }
+            _ if below => Line::Quoted,
+            line => {
+                wrote = true;
+                Line::Own(line.to_owned())
+            }
         })
         .collect();
     for at in 0..lines.len() {
@@ -261,6 +273,10 @@ mod tests {
             (
                 "a\n-----Original Message-----\nb",
                 vec![own("a"), Line::Blank, own("b")],
+            ),
+            (
+                "\n-----Original Message-----\nsend",
+                vec![Line::Blank, Line::Blank, Line::Quoted],
             ),
             (
                 "\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\na\n- - b\n-----BEGIN PGP SIGNATURE-----\nc",

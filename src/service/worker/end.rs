@@ -67,13 +67,11 @@ impl Worker {
     }
 
     fn end_one(&self, entry: &Entry, now: Timestamp) -> Result<Told, DecideError> {
-        let rejected = || -> Result<bool, QuarantineError> {
-            let failed = self.quarantine.detail(&entry.id, now)?.failed();
-            Ok(failed.is_some_and(|failed| failed.rejects))
-        };
         let letter = match self.settings.at_end {
             // Whoever said that the address is wrong must not see it used in the end.
-            AtEnd::Release if rejected()? => self.farewell(entry, now),
+            AtEnd::Release if self.quarantine.detail(&entry.id, now)?.was_refused() => {
+                self.farewell(entry, now)
+            }
             AtEnd::Release => {
                 (self.quarantine).decide(&entry.id, &Decision::SEND, NOBODY, now)?;
                 fault::point("end.decided");
