@@ -6,6 +6,7 @@ mod held;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use held::{at, open};
 use jiff::Timestamp;
@@ -13,10 +14,10 @@ use straymail::address::Address;
 use straymail::policy::{Policy, Role};
 use straymail::public_suffix::PublicSuffixes;
 use straymail::score::{Context, ScoreSettings, Scorer};
-use straymail::service::conversation::{Conversation, RcptStep};
+use straymail::service::conversation::{Conversation, DOCTOR, RcptStep};
 use straymail::service::learning::{Batch, Learning, LearningSettings, NotYet};
 use straymail::service::{Service, Snapshot};
-use straymail::session::{Client, Gate, Mail, Rcpt, Recipient};
+use straymail::session::{Answer, Client, Gate, Mail, Rcpt, Recipient};
 use straymail::store::{Day, DayTotal, Erased, NewApproval, Origin, Standing};
 use straymail::trusted::TrustedList;
 use tempfile::TempDir;
@@ -390,6 +391,36 @@ fn message(service: &Arc<Service>, login: Option<&[u8]>, sender: &str, recipient
     conversation.end_of_header();
     conversation.body(b"Hello\r\n");
     conversation.end_of_message(None, true);
+}
+
+#[test]
+fn the_doctor_is_judged_like_any_client_and_counts_as_nobodys_mail() {
+    let site = site();
+    let service = service(&site);
+    for (name, counted) in [(DOCTOR, 0), ("mua.site.example", 1)] {
+        let mut conversation = Conversation::new(Arc::clone(&service), Role::Relay);
+        conversation.connect(Client {
+            name: name.into(),
+            ip: Some([127, 0, 0, 1].into()),
+            port: 1,
+        });
+        conversation.mail(Mail {
+            path: b"<anna@site.example>",
+            ..Mail::default()
+        });
+        let path = b"<a@partner.example>";
+        let step = conversation.rcpt(Rcpt {
+            path,
+            ..Rcpt::default()
+        });
+        assert!(
+            matches!(step, RcptStep::Answered(Answer::Continue)),
+            "{name}"
+        );
+        let counters = &service.counters;
+        let found = [&counters.judged, &counters.clean].map(|n| n.load(Ordering::Relaxed));
+        assert_eq!(found, [counted; 2], "{name}");
+    }
 }
 
 #[test]

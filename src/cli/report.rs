@@ -268,7 +268,7 @@ fn rules(figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
         "RULE",
         "REJECTED",
         "HELD",
-        "NOTED",
+        "NOTED OR TAGGED",
         "OBSERVED",
         "WOULD REJECT",
         "WOULD HOLD",

@@ -32,6 +32,10 @@ use crate::untrusted::Untrusted;
 /// Octets in every chunk of a body but the last one (`MILTER_CHUNK_SIZE` of both MTAs).
 const FULL_CHUNK: usize = 65_535;
 
+/// The client by whose name `straymail doctor` speaks to a listener; no MTA gives a name without a dot
+/// to a stranger.
+pub const DOCTOR: &str = "straymail-doctor";
+
 /// What a RCPT needs.
 #[derive(Debug)]
 pub enum RcptStep {
@@ -60,6 +64,8 @@ pub struct Conversation {
     reply: Option<ReplyToNotice>,
     /// It is the watchdog's: judged like any other, and not counted, logged or kept.
     probe: bool,
+    /// It is the doctor's: as any other, but nobody's mail and so not counted.
+    doctor: bool,
     /// The message is ours to judge, and not counted yet: its first recipient tells whether it is
     /// new, or held mail on its way out.
     uncounted: bool,
@@ -103,6 +109,7 @@ impl Conversation {
             copy: Copy::NotNeeded,
             reply: None,
             probe: false,
+            doctor: false,
             uncounted: false,
             asked: None,
             service,
@@ -123,6 +130,7 @@ impl Conversation {
     pub fn connect(&mut self, client: Client) {
         fault::point("connect");
         self.probe = self.service.is_probe(&client);
+        self.doctor = client.name == DOCTOR.as_bytes();
         self.session.connect(client);
     }
 
@@ -133,8 +141,9 @@ impl Conversation {
         self.reply = None;
         let (gate, suffixes) = (&self.snapshot.gate, &self.snapshot.suffixes);
         let passage = self.session.mail(mail, gate, suffixes).passage;
-        self.uncounted = !self.probe && passage == Passage::Judged;
-        if !self.probe && !self.uncounted {
+        let counts = !self.probe && !self.doctor;
+        self.uncounted = counts && passage == Passage::Judged;
+        if counts && !self.uncounted {
             self.service.count_message(passage);
         }
     }
@@ -478,7 +487,9 @@ impl Conversation {
 
     fn let_pass(&mut self, recipient: Recipient) {
         self.session.let_pass(recipient);
-        self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+        if !self.doctor {
+            self.service.counters.clean.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts the message, unless that was done.

@@ -110,8 +110,7 @@ pub(super) fn check(
                 format!("{} is older than a year", read.path.display()),
                 "Where newer endings begin and end is not known, so names below them are compared as a whole.",
             )
-            .run("apt-get install --only-upgrade publicsuffix")
-            .edit("or in milter.yaml: public_suffix_list: built-in"),
+            .edit("in milter.yaml: public_suffix_list: built-in, or upgrade the package publicsuffix where there is a newer one"),
         );
     }
     for read in files {

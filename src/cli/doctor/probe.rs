@@ -2,12 +2,14 @@
 //! everything answer that must?
 //!
 //! The probe is one recipient at a trusted domain, so it leaves no line in the log and no row
-//! in the store; it only counts as one judged message.
+//! in the store, nor does it count.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use crate::service::conversation::DOCTOR;
 
 use super::finding::{Finding, Severity};
 use super::place::Place;
@@ -83,7 +85,8 @@ fn dialog(stream: &mut dyn Stream, recipient: &str) -> io::Result<u8> {
     }
     send(stream, b'O', &offer)?;
     expect(stream, b'O')?;
-    send(stream, b'C', b"straymail-doctor\x004\x9c\x40127.0.0.1\0")?;
+    let client = [DOCTOR.as_bytes(), b"\x004\x9c\x40127.0.0.1\0"].concat();
+    send(stream, b'C', &client)?;
     expect(stream, b'c')?;
     send(stream, b'M', b"<straymail-doctor@localhost>\0")?;
     expect(stream, b'c')?;
