@@ -1,5 +1,13 @@
 //! The command line. Each command is a file below `cli/`; this one names them and ends them.
 
+/// Says something on standard error. Where nobody can read it, the work goes on: `eprintln!` would panic.
+macro_rules! say {
+    ($($said:tt)*) => {{
+        use std::io::Write as _;
+        let _unread = writeln!(std::io::stderr(), $($said)*);
+    }};
+}
+
 mod approve;
 mod audit;
 mod backup;
@@ -121,7 +129,7 @@ pub fn main() -> ExitCode {
     match run(&cli) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            eprintln!("straymail: {}", chain(&failure));
+            say!("straymail: {}", chain(&failure));
             ExitCode::from(match failure {
                 Failure::Config(_) => EXIT_CONFIG,
                 Failure::Other(error) if error.is::<Usage>() => EXIT_USAGE,

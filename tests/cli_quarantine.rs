@@ -301,6 +301,23 @@ fn a_mistake_elsewhere_keeps_nobody_from_deciding() {
 }
 
 #[test]
+fn what_nobody_can_read_on_standard_error_keeps_nothing_from_being_done() {
+    let site = Site::new(1);
+    let id = hold(&site.quarantine(), at(0)).to_string();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = site.command(&["quarantine", "drop", "0000", &id, "--reason", "typo"]);
+    let done = command.stderr(full).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout),
+        format!("{id} to carl@army.ml dropped\n")
+    );
+}
+
+#[test]
 fn drop_and_log_say_who_and_why() {
     let site = Site::new(1);
     let id = hold(&site.quarantine(), at(0)).to_string();

@@ -356,7 +356,7 @@ fn learned(quarantine: &Arc<Quarantine>, config: &Config) -> Option<Learning> {
 const WHAT_WAS_LEARNED: &str = "what was learned is";
 
 fn not_asked(what: &str, error: &dyn std::error::Error) {
-    eprintln!("straymail: {what} not asked: {}", event::chain(error));
+    say!("straymail: {what} not asked: {}", event::chain(error));
 }
 
 /// Prints what a recipient looks like, for a person.

@@ -34,7 +34,7 @@ impl Desk<'_> {
         self.complaints += 1;
         // What was printed before belongs above it.
         self.out.flush()?;
-        eprintln!("straymail: {}", event::chain(error));
+        say!("straymail: {}", event::chain(error));
         Ok(())
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn quarantine_settings(path: Option<&Path>) -> Result<QuarantineSetti
     let path = path.unwrap_or(Path::new(DEFAULT_PATH));
     let (settings, mistakes) = Config::load_quarantine(path)?;
     if let Some(mistakes) = mistakes {
-        eprintln!(
+        say!(
             "straymail: {} in {} where this command does not look: it goes on, straymail check-config tells more",
             match mistakes.problems.len() {
                 1 => "there is a mistake".to_owned(),
@@ -85,13 +85,13 @@ pub(super) fn at_desk_with(
     let quarantine = Arc::new(quarantine);
     let recovery = quarantine.recovery();
     if let Some(kept_as) = &recovery.index_kept_as {
-        eprintln!(
+        say!(
             "straymail: the index was damaged and is rebuilt from the spool; the old one is {}",
             kept_as.display()
         );
     }
     for error in &recovery.damaged {
-        eprintln!("straymail: {}", event::chain(error));
+        say!("straymail: {}", event::chain(error));
     }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut desk = Desk {

@@ -179,7 +179,7 @@ impl Learn {
     /// Reads the logs and stores what they teach.
     fn read(&self, site: &Site, desk: &mut Desk<'_>) -> anyhow::Result<()> {
         let _alone = (site.learning)
-            .alone(|| eprintln!("straymail: waits for another `straymail learn` to end"))
+            .alone(|| say!("straymail: waits for another `straymail learn` to end"))
             .context("cannot lock learn.key")?;
         let passed_since = site.learning.counts_mail_since()?;
         let mut learner = LogLearner::new(&site.snapshot).without(site.learning.forgotten()?);
@@ -280,7 +280,7 @@ impl Learn {
         }
         let batch = learner.into_batch();
         if batch.left_out() > 0 {
-            eprintln!(
+            say!(
                 "straymail: {} mails did not fit into memory and are not among these; give fewer logs",
                 batch.left_out()
             );

@@ -109,7 +109,7 @@ impl ScanAddresses {
         for (path, why) in &tally.failed {
             let path = path.display().to_string();
             let (path, why) = (Untrusted::text(&path), Untrusted::text(why));
-            eprintln!("straymail: {path}: {why}");
+            say!("straymail: {path}: {why}");
         }
         let printed = self.print(&wrong, &tally, BufWriter::new(io::stdout().lock()));
         match printed {

@@ -211,7 +211,7 @@ impl ScanLog {
         }
         for log in &logs {
             if let Some(error) = &log.error {
-                eprintln!("straymail: {}: {error}", Untrusted::text(&log.name));
+                say!("straymail: {}: {error}", Untrusted::text(&log.name));
             }
         }
         Ok(logs)
@@ -298,7 +298,7 @@ fn scan_of(config: Config, zone: TimeZone, now: Timestamp) -> Scan {
 pub(super) fn tell_again(file: &LogFile) {
     let name = file.path().display().to_string();
     let name = Untrusted::text(&name);
-    eprintln!("straymail: {name}: was named before; read once");
+    say!("straymail: {name}: was named before; read once");
 }
 
 /// Returns a progress bar over so many bytes; on a terminal only.

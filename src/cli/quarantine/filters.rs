@@ -137,12 +137,10 @@ impl Which {
         let count = entries.len();
         let noun = if count == 1 { "entry" } else { "entries" };
         // Not on standard output: with --json that is for objects.
-        eprintln!(
-            "straymail: {count} {noun} would be {what}, nothing was done; add --yes to do it"
-        );
+        say!("straymail: {count} {noun} would be {what}, nothing was done; add --yes to do it");
         if count < fit {
             let ids: Vec<String> = decided.iter().map(ToString::to_string).collect();
-            eprintln!(
+            say!(
                 "straymail: left alone, because their senders decided already: {}",
                 ids.join(", ")
             );
