@@ -346,6 +346,16 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
             &reload,
         ],
     )?;
+    site.set("milter_default_action = quarantine")?;
+    site.mended(
+        "error",
+        "postfix-default-action",
+        "milter_default_action is quarantine",
+        &[
+            &format!("postconf -c {etc} -e 'milter_default_action = tempfail'"),
+            &reload,
+        ],
+    )?;
     site.set("milter_default_action = reject")?;
     site.mended(
         "warning",
@@ -357,20 +367,16 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
         ],
     )?;
     let own = site.path("milter.sock");
-    site.set(&format!(
-        "smtpd_milters = {{ unix:{own}, default_action=accept }}"
-    ))?;
-    site.mended(
-        "error",
-        "postfix-default-action",
-        &format!("{submission}: straymail's own default_action is accept"),
-        &[
-            &format!(
-                "postconf -c {etc} -e 'smtpd_milters = {{ unix:{own}, default_action=tempfail }}'"
-            ),
-            &reload,
-        ],
-    )?;
+    let mended = format!("smtpd_milters = {{ unix:{own}, default_action=tempfail }}");
+    for action in ["accept", "quarantine"] {
+        site.set(&mended.replace("tempfail", action))?;
+        site.mended(
+            "error",
+            "postfix-default-action",
+            &format!("{submission}: straymail's own default_action is {action}"),
+            &[&format!("postconf -c {etc} -e '{mended}'"), &reload],
+        )?;
+    }
     for (name, value, least, seconds) in [
         ("milter_command_timeout", "3s", "30s", 3),
         ("milter_command_timeout", "10m", "30s", 600),

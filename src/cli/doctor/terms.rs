@@ -163,6 +163,10 @@ fn default_action(term: &Term) -> Option<(Finding, String)> {
             Severity::Error,
             "While straymail is away, restarts or hangs, mail passes unjudged; tempfail lets clients keep it and come again.",
         ),
+        "quarantine" => (
+            Severity::Error,
+            "While straymail is away, all mail is accepted and put on hold, nobody is told, and what `postsuper -H` sets free goes out unjudged; tempfail lets clients keep it and come again.",
+        ),
         "reject" => (
             Severity::Warning,
             "While straymail is away or restarts, mail is refused for good; tempfail lets clients keep it and come again.",
