@@ -394,6 +394,65 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
 }
 
 #[test]
+fn mail_may_pass_while_straymail_only_observes() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let (etc, submission, reload) = (site.etc(), site.submission(), site.reload());
+    let own = site.path("milter.sock");
+    site.set(&format!(
+        "smtpd_milters = {{ unix:{own}, default_action=accept, command_timeout=3s }}"
+    ))?;
+    let observe = json!({"policy": {"mode": "observe"}});
+    site.edit(observe.clone())?;
+    // What is right as it is stays so when something else is mended.
+    let kept = format!("{{ unix:{own}, default_action=accept, command_timeout=30s }}");
+    site.mended(
+        "warning",
+        "postfix-timeout",
+        &format!("{submission}: straymail's own command_timeout is 3 s"),
+        &[
+            &format!("postconf -c {etc} -e 'smtpd_milters = {kept}'"),
+            &reload,
+        ],
+    )?;
+    let (code, report) = report(&site.settings, &["--postfix-config", &etc])?;
+    let mut notes = all(&report)?;
+    notes.retain(|note| note.check == "postfix-default-action");
+    ensure!(code == 0 && notes.len() == 1, "{report:#}");
+    assert_eq!(
+        (&*notes[0].severity, &*notes[0].found),
+        (
+            "note",
+            &*format!("{submission}: straymail's own default_action is accept")
+        )
+    );
+    assert_eq!(notes[0].run, [""; 0]);
+    let command = format!(
+        "postconf -c {etc} -e 'smtpd_milters = {}'",
+        kept.replace("accept", "tempfail")
+    );
+    assert_eq!(
+        notes[0].edit,
+        [format!(
+            "before policy.mode: enforce, run `{command} && {reload}`"
+        )]
+    );
+    // A rule that enforces is enough to need it now, and nothing excuses quarantine.
+    let rule = json!({"name": "mali", "when": {"recipient": "army.ml"}, "mode": "enforce"});
+    site.edit(json!({"policy": {"mode": "observe", "rules": [rule]}}))?;
+    assert_eq!(site.finding()?.severity, "error");
+    site.set(&format!(
+        "smtpd_milters = {}",
+        kept.replace("accept", "quarantine")
+    ))?;
+    site.edit(observe)?;
+    assert_eq!(site.finding()?.severity, "error");
+    site.edit(json!({}))?;
+    let finding = site.finding()?;
+    site.carry_out(&finding)?;
+    site.sound()
+}
+
+#[test]
 fn what_postfix_tells_is_mended() -> Result<()> {
     let Some(site) = site()? else { return Ok(()) };
     let (etc, reload) = (site.etc(), site.reload());

@@ -51,6 +51,7 @@ use probe::Answer;
 use reach::{Account, Way};
 use sendmail_cf::Sendmail;
 use state::State;
+use terms::Wanted;
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
 
@@ -314,17 +315,7 @@ fn trust(config: &Config, now: Timestamp, report: &mut Report) -> Vec<Read> {
 }
 
 fn attached(config: &Config, postfix: &Postfix, doors: &[Door], report: &mut Report) {
-    let by_login = config
-        .policy
-        .rules
-        .iter()
-        .any(|rule| rule.scope.login.is_some());
-    let roles = config.listeners.iter().map(|listener| listener.role);
-    let gated = config.gate.authenticated
-        && roles
-            .into_iter()
-            .any(|role| role == crate::policy::Role::Relay);
-    report.extend(attach::check(postfix, doors, by_login || gated));
+    report.extend(attach::check(postfix, doors, Wanted::of(config)));
     let owner = postfix.parameter("mail_owner");
     let account = match Account::gather(owner) {
         Ok(account) => account,

@@ -14,12 +14,12 @@ use super::postfix::{Postfix, Service};
 use super::{local, proxy, terms};
 
 /// Checks everything that Postfix's own settings say.
-pub(super) fn check(postfix: &Postfix, doors: &[Door], logins: bool) -> Report {
+pub(super) fn check(postfix: &Postfix, doors: &[Door], wanted: terms::Wanted) -> Report {
     let mut report = Report::default();
     receivers(postfix, doors, &mut report);
     report.extend(local::check(postfix, doors));
     silent(postfix, doors, &mut report);
-    report.extend(terms::check(postfix, doors, logins));
+    report.extend(terms::check(postfix, doors, wanted));
     report
 }
 
