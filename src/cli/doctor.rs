@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::config::{Config, DEFAULT_PATH};
+use crate::daemon::AT_START;
 use crate::metrics::Figures;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::score::Scorer;
@@ -296,10 +297,19 @@ fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
                 warning.to_string(),
                 "It is allowed, and most likely not what you mean.",
             )
-            .edit("correct it, then `systemctl reload straymail`"),
+            .edit(format!("correct it, then `{}`", in_force(&warning.key))),
         );
     }
     Some(config)
+}
+
+/// Returns the command by which a changed key comes into force.
+fn in_force(key: &str) -> &'static str {
+    let section = key.split(['.', '[']).next().unwrap_or_default();
+    match AT_START.contains(&section) {
+        true => "systemctl restart straymail straymail-worker",
+        false => "systemctl reload straymail",
+    }
 }
 
 /// Checks the lists; returns the files they were read from.
@@ -389,5 +399,24 @@ fn sender(config: &Config) -> String {
         (Some(from), _) => from.clone(),
         (None, Some(own)) => format!("postmaster@{}", own.domain.ascii()),
         (None, None) => "<>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_the_start_alone_needs_a_restart() {
+        let restart = "systemctl restart straymail straymail-worker";
+        for (key, command) in [
+            ("listeners[0].group", restart),
+            ("quarantine.directory", restart),
+            ("metrics", restart),
+            ("policy.rules[2].reason", "systemctl reload straymail"),
+            ("trusted.own", "systemctl reload straymail"),
+        ] {
+            assert_eq!(in_force(key), command, "{key}");
+        }
     }
 }
