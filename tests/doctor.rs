@@ -346,6 +346,16 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
             &reload,
         ],
     )?;
+    site.set("milter_default_action = quarantine")?;
+    site.mended(
+        "error",
+        "postfix-default-action",
+        "milter_default_action is quarantine",
+        &[
+            &format!("postconf -c {etc} -e 'milter_default_action = tempfail'"),
+            &reload,
+        ],
+    )?;
     site.set("milter_default_action = reject")?;
     site.mended(
         "warning",
@@ -357,20 +367,16 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
         ],
     )?;
     let own = site.path("milter.sock");
-    site.set(&format!(
-        "smtpd_milters = {{ unix:{own}, default_action=accept }}"
-    ))?;
-    site.mended(
-        "error",
-        "postfix-default-action",
-        &format!("{submission}: straymail's own default_action is accept"),
-        &[
-            &format!(
-                "postconf -c {etc} -e 'smtpd_milters = {{ unix:{own}, default_action=tempfail }}'"
-            ),
-            &reload,
-        ],
-    )?;
+    let mended = format!("smtpd_milters = {{ unix:{own}, default_action=tempfail }}");
+    for action in ["accept", "quarantine"] {
+        site.set(&mended.replace("tempfail", action))?;
+        site.mended(
+            "error",
+            "postfix-default-action",
+            &format!("{submission}: straymail's own default_action is {action}"),
+            &[&format!("postconf -c {etc} -e '{mended}'"), &reload],
+        )?;
+    }
     for (name, value, least, seconds) in [
         ("milter_command_timeout", "3s", "30s", 3),
         ("milter_command_timeout", "10m", "30s", 600),
@@ -385,6 +391,65 @@ fn what_postfix_does_without_an_answer_is_mended() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[test]
+fn mail_may_pass_while_straymail_only_observes() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let (etc, submission, reload) = (site.etc(), site.submission(), site.reload());
+    let own = site.path("milter.sock");
+    site.set(&format!(
+        "smtpd_milters = {{ unix:{own}, default_action=accept, command_timeout=3s }}"
+    ))?;
+    let observe = json!({"policy": {"mode": "observe"}});
+    site.edit(observe.clone())?;
+    // What is right as it is stays so when something else is mended.
+    let kept = format!("{{ unix:{own}, default_action=accept, command_timeout=30s }}");
+    site.mended(
+        "warning",
+        "postfix-timeout",
+        &format!("{submission}: straymail's own command_timeout is 3 s"),
+        &[
+            &format!("postconf -c {etc} -e 'smtpd_milters = {kept}'"),
+            &reload,
+        ],
+    )?;
+    let (code, report) = report(&site.settings, &["--postfix-config", &etc])?;
+    let mut notes = all(&report)?;
+    notes.retain(|note| note.check == "postfix-default-action");
+    ensure!(code == 0 && notes.len() == 1, "{report:#}");
+    assert_eq!(
+        (&*notes[0].severity, &*notes[0].found),
+        (
+            "note",
+            &*format!("{submission}: straymail's own default_action is accept")
+        )
+    );
+    assert_eq!(notes[0].run, [""; 0]);
+    let command = format!(
+        "postconf -c {etc} -e 'smtpd_milters = {}'",
+        kept.replace("accept", "tempfail")
+    );
+    assert_eq!(
+        notes[0].edit,
+        [format!(
+            "before policy.mode: enforce, run `{command} && {reload}`"
+        )]
+    );
+    // A rule that enforces is enough to need it now, and nothing excuses quarantine.
+    let rule = json!({"name": "mali", "when": {"recipient": "army.ml"}, "mode": "enforce"});
+    site.edit(json!({"policy": {"mode": "observe", "rules": [rule]}}))?;
+    assert_eq!(site.finding()?.severity, "error");
+    site.set(&format!(
+        "smtpd_milters = {}",
+        kept.replace("accept", "quarantine")
+    ))?;
+    site.edit(observe)?;
+    assert_eq!(site.finding()?.severity, "error");
+    site.edit(json!({}))?;
+    let finding = site.finding()?;
+    site.carry_out(&finding)?;
+    site.sound()
 }
 
 #[test]

@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::config::{Config, DEFAULT_PATH};
+use crate::daemon::AT_START;
 use crate::metrics::Figures;
 use crate::milter::listener::{ListenAddress, ListenerSettings};
 use crate::score::Scorer;
@@ -51,6 +52,7 @@ use probe::Answer;
 use reach::{Account, Way};
 use sendmail_cf::Sendmail;
 use state::State;
+use terms::Wanted;
 
 use super::{EXIT_FINE, EXIT_FOUND, Failure};
 
@@ -295,10 +297,19 @@ fn configuration(path: &Path, report: &mut Report) -> Option<Config> {
                 warning.to_string(),
                 "It is allowed, and most likely not what you mean.",
             )
-            .edit("correct it, then `systemctl reload straymail`"),
+            .edit(format!("correct it, then `{}`", in_force(&warning.key))),
         );
     }
     Some(config)
+}
+
+/// Returns the command by which a changed key comes into force.
+fn in_force(key: &str) -> &'static str {
+    let section = key.split(['.', '[']).next().unwrap_or_default();
+    match AT_START.contains(&section) {
+        true => "systemctl restart straymail straymail-worker",
+        false => "systemctl reload straymail",
+    }
 }
 
 /// Checks the lists; returns the files they were read from.
@@ -314,17 +325,7 @@ fn trust(config: &Config, now: Timestamp, report: &mut Report) -> Vec<Read> {
 }
 
 fn attached(config: &Config, postfix: &Postfix, doors: &[Door], report: &mut Report) {
-    let by_login = config
-        .policy
-        .rules
-        .iter()
-        .any(|rule| rule.scope.login.is_some());
-    let roles = config.listeners.iter().map(|listener| listener.role);
-    let gated = config.gate.authenticated
-        && roles
-            .into_iter()
-            .any(|role| role == crate::policy::Role::Relay);
-    report.extend(attach::check(postfix, doors, by_login || gated));
+    report.extend(attach::check(postfix, doors, Wanted::of(config)));
     let owner = postfix.parameter("mail_owner");
     let account = match Account::gather(owner) {
         Ok(account) => account,
@@ -398,5 +399,24 @@ fn sender(config: &Config) -> String {
         (Some(from), _) => from.clone(),
         (None, Some(own)) => format!("postmaster@{}", own.domain.ascii()),
         (None, None) => "<>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_the_start_alone_needs_a_restart() {
+        let restart = "systemctl restart straymail straymail-worker";
+        for (key, command) in [
+            ("listeners[0].group", restart),
+            ("quarantine.directory", restart),
+            ("metrics", restart),
+            ("policy.rules[2].reason", "systemctl reload straymail"),
+            ("trusted.own", "systemctl reload straymail"),
+        ] {
+            assert_eq!(in_force(key), command, "{key}");
+        }
     }
 }

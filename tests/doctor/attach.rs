@@ -60,11 +60,12 @@ fn a_former_address_of_straymail_does_not_stop_the_mail() -> Result<()> {
     let (reload, own) = (site.reload(), site.path("milter.sock"));
     let former = closed()?;
 
-    site.set(&format!("smtpd_milters = {former}, unix:{own}"))?;
+    let named = format!("unix:{}", site.path("queue/straymail/old.sock"));
+    site.set(&format!("smtpd_milters = {named}, unix:{own}"))?;
     site.mended(
         "error",
         "postfix-silent",
-        &format!("{submission}: nobody answers at {former} of smtpd_milters"),
+        &format!("{submission}: nobody answers at {named} of smtpd_milters"),
         &[
             &format!("postconf -c {etc} -e 'smtpd_milters = unix:{own}'"),
             &reload,
@@ -120,6 +121,52 @@ fn a_former_address_of_straymail_does_not_stop_the_mail() -> Result<()> {
         )]
     );
     run_shell(&quoted[1], "/usr/sbin:/usr/bin:/bin")?;
+    site.sound()
+}
+
+#[test]
+fn another_milter_that_is_down_is_taken_out_by_a_person_alone() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let (etc, reload) = (site.etc(), site.reload());
+    let own = format!("unix:{}", site.path("milter.sock"));
+    let (_running, other) = site.other()?;
+    let down = closed()?;
+    let set = |list: &str| format!("postconf -c {etc} -e 'smtpd_milters = {list}'");
+    let left_out = set(&format!("{other}, {own}"));
+    let advice = format!("start it, or leave it out: `{left_out} && {reload}`");
+
+    // Released mail meets it, too, as soon as Postfix has read its files.
+    let found = || -> Result<Vec<Finding>> {
+        let mut found = site.findings()?;
+        found.retain(|finding| finding.check != "release");
+        Ok(found)
+    };
+
+    site.set(&format!("smtpd_milters = {down}, {other}, {own}"))?;
+    let found_first = found()?;
+    let [finding] = &found_first[..] else {
+        anyhow::bail!("{found_first:#?}")
+    };
+    assert_eq!(
+        (&*finding.severity, &*finding.check),
+        ("error", "postfix-silent")
+    );
+    assert_eq!((&finding.run[..], &finding.edit), (&[][..], &vec![advice]));
+
+    // Behind straymail: the order is mended by what keeps it, and what leaves it out keeps that.
+    site.set(&format!("smtpd_milters = {own}, {other}, {down}"))?;
+    let found_behind = found()?;
+    let [order, silent] = &found_behind[..] else {
+        anyhow::bail!("{found_behind:#?}")
+    };
+    assert_eq!(
+        order.run,
+        [set(&format!("{other}, {down}, {own}")), reload.clone()]
+    );
+    assert_eq!((&silent.run, &silent.edit), (&finding.run, &finding.edit));
+    site.carry_out(order)?;
+    assert_eq!(found()?, std::slice::from_ref(silent));
+    run_shell(&Site::quoted(silent)[0], "/usr/sbin:/usr/bin:/bin")?;
     site.sound()
 }
 

@@ -230,8 +230,26 @@ fn what_is_said_of_sendmail_mc_mends_it() -> Result<()> {
     for more in [[all.clone(), defined.clone()], [defined, all.clone()]] {
         let mut lines = with(&more);
         lines.lines.push(dkim.clone());
-        lines.mended(&[("MTA: straymail is not the last of InputMailFilters", list)])?;
+        lines.mended(&[(
+            "MTA: InputMailFilters names straymail and opendkim twice",
+            list,
+        )])?;
     }
+    // Above the one filter there is; each of the other remedies will do as well.
+    let alone = "define(`confINPUT_MAIL_FILTERS', `straymail')dnl".to_owned();
+    let mut twice = with(&[all.clone(), alone.clone()]);
+    let found = twice.findings()?;
+    ensure!(
+        found.len() == 1 && found[0].edit[1].contains("MAIL_FILTER(`straymail', …) instead of"),
+        "{found:#?}"
+    );
+    twice.lines.retain(|line| *line != alone);
+    assert_eq!(twice.findings()?, []);
+    twice.lines.insert(0, alone);
+    for line in &mut twice.lines {
+        *line = line.replace("INPUT_MAIL_FILTER(", "MAIL_FILTER(");
+    }
+    assert_eq!(twice.findings()?, []);
     // A filter that is defined below the list.
     let mut below = with(&[all]);
     below.lines.push(dkim);

@@ -130,3 +130,59 @@ fn state_worker_clock_and_lists_are_looked_at() -> Result<()> {
     site.restart()?;
     site.sound()
 }
+
+/// A directory mounted on itself, read-only.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn mount(directory: PathBuf) -> Result<ReadOnly> {
+        run(Command::new("mount")
+            .arg("--bind")
+            .args([&directory, &directory]))?;
+        let mounted = ReadOnly(directory);
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(&mounted.0))?;
+        Ok(mounted)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_state_directory_that_became_read_only_is_told() -> Result<()> {
+    let Some(site) = site()? else { return Ok(()) };
+    let store = site.store();
+    let _mounted = match ReadOnly::mount(store.clone()) {
+        Ok(mounted) => mounted,
+        Err(why) => {
+            println!("skipped: {why:#}");
+            return Ok(());
+        }
+    };
+    let finding = site.finding()?;
+    assert_eq!(
+        (&*finding.severity, &*finding.check, finding.found),
+        (
+            "error",
+            "state-directory",
+            format!(
+                "the file system of {} is mounted read-only",
+                store.display()
+            )
+        )
+    );
+    // Only the command is looked at: other file systems of the host may be below it.
+    assert_eq!(
+        finding.run,
+        [format!(
+            "mount -o remount,rw \"$(findmnt -n -o TARGET -T {})\"",
+            store.display()
+        )]
+    );
+    Ok(())
+}

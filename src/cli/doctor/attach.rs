@@ -14,12 +14,12 @@ use super::postfix::{Postfix, Service};
 use super::{local, proxy, terms};
 
 /// Checks everything that Postfix's own settings say.
-pub(super) fn check(postfix: &Postfix, doors: &[Door], logins: bool) -> Report {
+pub(super) fn check(postfix: &Postfix, doors: &[Door], wanted: terms::Wanted) -> Report {
     let mut report = Report::default();
     receivers(postfix, doors, &mut report);
     report.extend(local::check(postfix, doors));
     silent(postfix, doors, &mut report);
-    report.extend(terms::check(postfix, doors, logins));
+    report.extend(terms::check(postfix, doors, wanted));
     report
 }
 
@@ -246,14 +246,15 @@ fn not_asked(service: &Service, list: &Milters<'_>, doors: &[Door], report: &mut
 fn silent(postfix: &Postfix, doors: &[Door], report: &mut Report) {
     let mut told = Vec::new();
     for list in milters::all(postfix) {
-        if list.ours(doors).is_none() {
+        let Some(ours) = list.ours(doors) else {
             continue;
-        }
+        };
+        let former = list.former(doors);
         for at in list.silent(doors) {
             let Some(milter) = list.milters.get(at) else {
                 continue;
             };
-            let command = list.set(&list.without(at));
+            let command = list.set(&list.without_and_last(at, ours.at));
             if told.contains(&command) {
                 continue;
             }
@@ -264,26 +265,30 @@ fn silent(postfix: &Postfix, doors: &[Door], report: &mut Report) {
                     Severity::Warning,
                     "Mail passes without it. If it is a former address of straymail, take it out; if it is another milter, start it.",
                 ),
+                "quarantine" => (
+                    Severity::Error,
+                    "All mail is put on hold until it answers. If it is a former address of straymail, take it out; if it is another milter, start it.",
+                ),
                 _ => (
                     Severity::Error,
                     "Mail is put off or refused until it answers. If it is a former address of straymail, take it out; if it is another milter, start it.",
                 ),
             };
-            report.find(
-                Finding::new(
-                    "postfix-silent",
-                    severity,
-                    format!(
-                        "{}nobody answers at {} of {}",
-                        list.whose(),
-                        milter.spec,
-                        list.name
-                    ),
-                    why,
-                )
-                .run(command.clone())
-                .run(postfix.reload()),
+            let found = format!(
+                "{}nobody answers at {} of {}",
+                list.whose(),
+                milter.spec,
+                list.name
             );
+            let finding = Finding::new("postfix-silent", severity, found, why);
+            report.find(match former.contains(&at) {
+                true => finding.run(command.clone()).run(postfix.reload()),
+                // What signs or scans is to be there again, and not to be forgotten.
+                false => finding.edit(format!(
+                    "start it, or leave it out: `{command} && {}`",
+                    postfix.reload()
+                )),
+            });
             told.push(command);
         }
     }

@@ -132,6 +132,16 @@ impl<'a> Milters<'a> {
         specs.map(|(_, m)| &*m.spec).collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns the list without what stands at a place, and with what stands at `last` as its
+    /// last.
+    pub(super) fn without_and_last(&self, at: usize, last: usize) -> String {
+        let specs = self.milters.iter().enumerate();
+        let specs = specs.filter(|(own, _)| *own != at && *own != last);
+        let specs = specs.map(|(_, milter)| &*milter.spec);
+        let last = self.milters.get(last).map(|milter| &*milter.spec);
+        specs.chain(last).collect::<Vec<_>>().join(", ")
+    }
+
     /// Returns the shell line that makes the list this one.
     pub(super) fn set(&self, list: &str) -> String {
         self.postfix.set(self.service, self.name, list)

@@ -75,18 +75,17 @@ pub(super) fn check(sendmail: &Sendmail, doors: &[Door]) -> Report {
         report.find(not_asked(&asking, &own, &first.filter.name));
         return report;
     }
-    let mut is_order_told = false;
+    let mut is_list_told = false;
     for one in &asking {
         // The list of all is told once.
-        let is_told = is_order_told && !one.has_own;
+        let is_told = is_list_told && !one.has_own;
         let found = daemon(one, &own);
-        let is_order = found
-            .iter()
-            .any(|finding| finding.check == "sendmail-order");
-        is_order_told |= is_order && !one.has_own;
+        let is_list = (found.iter())
+            .any(|finding| ["sendmail-order", "sendmail-twice"].contains(&finding.check));
+        is_list_told |= is_list && !one.has_own;
         report
             .findings
-            .extend(found.filter(|_| !(is_order && is_told)));
+            .extend(found.filter(|_| !(is_list && is_told)));
     }
     for own in own.iter().filter(asked) {
         let macro_name = match &sendmail.asked {
@@ -143,6 +142,9 @@ fn daemon(asking: &Asking, own: &[Ours<'_>]) -> Option<Finding> {
         daemon, filters, ..
     } = asking;
     let by_name = |name: &String| own.iter().find(|own| own.filter.name == *name);
+    if let Some(finding) = twice(asking, own) {
+        return Some(finding);
+    }
     let Some((at, asked)) =
         (filters.iter().enumerate()).find_map(|(at, name)| Some((at, by_name(name)?)))
     else {
@@ -197,6 +199,38 @@ fn daemon(asking: &Asking, own: &[Ours<'_>]) -> Option<Finding> {
     })
 }
 
+/// Says that a filter is named more than once, which Sendmail does not bear.
+fn twice(asking: &Asking, own: &[Ours<'_>]) -> Option<Finding> {
+    let filters = &asking.filters;
+    let mut again: Vec<&str> = Vec::new();
+    for (at, name) in filters.iter().enumerate() {
+        if filters.iter().take(at).any(|before| before == name) && !again.contains(&&**name) {
+            again.push(name);
+        }
+    }
+    let first = again.first()?;
+    let is_own = |name: &&String| own.iter().any(|own| own.filter.name == **name);
+    let last = filters.iter().find(is_own).map_or(*first, String::as_str);
+    let finding = Finding::new(
+        "sendmail-twice",
+        Severity::Error,
+        format!(
+            "{}: InputMailFilters names {} twice",
+            asking.daemon,
+            again.join(" and ")
+        ),
+        "Sendmail fails with a filter that it asks twice: every message gets 451 4.3.2.",
+    )
+    .edit(listed(asking, own, last));
+    Some(match asking.has_own {
+        true => finding,
+        false => finding.edit(format!(
+            "or MAIL_FILTER(`{first}', …) instead of INPUT_MAIL_FILTER(`{first}', …), which adds it to the confINPUT_MAIL_FILTERS defined above; or drop that define"
+        )),
+    }
+    .run(REBUILD))
+}
+
 /// Returns where in sendmail.mc the list of a daemon is, and what it is to be.
 fn listed(asking: &Asking, own: &[Ours<'_>], name: &str) -> String {
     if !asking.has_own {
@@ -227,7 +261,9 @@ fn behind(filters: &[String], own: &[Ours<'_>], name: &str) -> Vec<String> {
             list.push(filter.clone());
         }
     }
-    list.push(name.to_owned());
+    if !list.iter().any(|filter| filter == name) {
+        list.push(name.to_owned());
+    }
     list
 }
 
@@ -440,6 +476,24 @@ Xstraymail, S=unix:/nowhere/m.sock, F=T, T=C:30s;S:30s;R:30s;E:5m
                 "straymail, first",
                 Error,
                 "MTA-v4: straymail is not the last of InputMailFilters",
+            ),
+            (
+                "first, straymail",
+                "first, straymail, straymail",
+                Error,
+                "MTA-v4: InputMailFilters names straymail twice",
+            ),
+            (
+                "first, straymail",
+                "first, first, straymail",
+                Error,
+                "MTA-v4: InputMailFilters names first twice",
+            ),
+            (
+                "Name=again, InputMailFilters=",
+                "Name=again, InputMailFilters=straymail;straymail",
+                Error,
+                "again: InputMailFilters names straymail twice",
             ),
             (
                 "Port=10026, Addr=127.0.0.1, Name=again",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::StatVfsMountFlags;
 
 use crate::config::Config;
 use crate::logging::event;
@@ -30,6 +31,8 @@ const FILES: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) dir: Step,
+    /// The file system below it takes no writing.
+    pub(super) read_only: bool,
     /// Files in it that belong to somebody else than the directory.
     pub(super) foreign: Vec<PathBuf>,
     /// Bytes free for us, and how many must be.
@@ -62,6 +65,8 @@ impl State {
             account: account(&step),
             foreign: foreign(dir, step.uid),
             dir: step,
+            read_only: (stat.as_ref())
+                .is_some_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY)),
             free: stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
             min_free: config.quarantine.min_free_bytes,
             store,
@@ -111,6 +116,11 @@ fn foreign(dir: &Path, owner: u32) -> Vec<PathBuf> {
 /// Checks all of it.
 pub(super) fn check(state: &State) -> Report {
     let mut report = Report::default();
+    if state.read_only && state.dir.kind == Kind::Directory {
+        // What else there is to say comes from this, and nothing of it can be mended before.
+        report.find(read_only(&state.dir.path));
+        return report;
+    }
     directory(state, &mut report);
     disk(state, &mut report);
     if state.half_restored {
@@ -140,6 +150,21 @@ pub(super) fn check(state: &State) -> Report {
         ),
     }
     report
+}
+
+fn read_only(dir: &Path) -> Finding {
+    Finding::new(
+        "state-directory",
+        Severity::Error,
+        format!("the file system of {} is mounted read-only", dir.display()),
+        "Nothing can be held, released or noted; policy.on_error decides about what should be held.",
+    )
+    .edit("look first why (dmesg): after an error of the disk it needs fsck before")
+    .run(format!(
+        "mount -o remount,rw \"$(findmnt -n -o TARGET -T {})\"",
+        quoted_path(dir)
+    ))
+    .edit("so that it stays, take ro out of its line in /etc/fstab")
 }
 
 fn directory(state: &State, report: &mut Report) {
@@ -427,6 +452,7 @@ mod tests {
                 uid: 900,
                 gid: 900,
             },
+            read_only: false,
             foreign: Vec::new(),
             free: Some(10 << 30),
             min_free: 512 << 20,
@@ -545,6 +571,24 @@ mod tests {
             ..state(counts())
         };
         assert_eq!(found(&gone), [("state-directory", Severity::Error)]);
+    }
+
+    #[test]
+    fn a_read_only_file_system_is_the_cause_of_all_else() {
+        let state = State {
+            read_only: true,
+            store: Err("unable to open database file".to_owned()),
+            ..state(counts())
+        };
+        let findings = check(&state).findings;
+        let shown: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        for part in [
+            "error   state-directory: the file system of /var/lib/straymail is mounted read-only\n",
+            "# mount -o remount,rw \"$(findmnt -n -o TARGET -T /var/lib/straymail)\"\n",
+        ] {
+            assert!(shown[0].contains(part), "{shown:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::config::Config;
+use crate::policy::{Mode, Role, Rule};
+
 use super::door::Door;
 use super::finding::{Finding, Report, Severity};
 use super::milter::words;
@@ -23,10 +26,33 @@ const CONNECT_TIMEOUT: u64 = 5;
 /// RFC 5321, 4.5.3.2.3: how long a client waits for the answer to RCPT.
 const CLIENT_PATIENCE: u64 = 300;
 
+/// What the configuration asks of the terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// It goes by the login of senders.
+    pub(super) logins: bool,
+    /// It stops no mail yet, so none need wait for it.
+    pub(super) observes: bool,
+}
+
+impl Wanted {
+    /// Reads what the configuration wants.
+    pub(super) fn of(config: &Config) -> Wanted {
+        let Config { policy, gate, .. } = config;
+        let gated = gate.authenticated && (config.listeners.iter()).any(|l| l.role == Role::Relay);
+        let enforces = |rule: &Rule| rule.mode == Some(Mode::Enforce);
+        Wanted {
+            logins: gated || policy.rules.iter().any(|rule| rule.scope.login.is_some()),
+            observes: policy.mode == Mode::Observe && !policy.rules.iter().any(enforces),
+        }
+    }
+}
+
 /// A list that asks straymail, or main.cf where none does.
 struct Asked<'a> {
     list: Milters<'a>,
     ours: Option<Ours<'a>>,
+    wanted: Wanted,
 }
 
 /// One term as it is written in one place.
@@ -39,25 +65,30 @@ struct Term {
 }
 
 /// Checks the terms of every list that asks straymail.
-pub(super) fn check(postfix: &Postfix, doors: &[Door], logins: bool) -> Report {
+pub(super) fn check(postfix: &Postfix, doors: &[Door], wanted: Wanted) -> Report {
     let mut asked: Vec<Asked<'_>> = (milters::all(postfix).into_iter())
         .map(|list| Asked {
             ours: list.ours(doors),
             list,
+            wanted,
         })
         .filter(|asked| asked.ours.is_some())
         .collect();
     if asked.is_empty() {
         let list = Milters::of(postfix, None, "smtpd_milters");
-        asked.push(Asked { list, ours: None });
+        asked.push(Asked {
+            list,
+            ours: None,
+            wanted,
+        });
     }
     let mut report = Report::default();
     for parameter in TERMS {
         each(&asked, parameter, &mut report, |term| {
-            judge(parameter, term)
+            judge(parameter, term, wanted)
         });
     }
-    told(&asked, logins, &mut report);
+    told(&asked, wanted.logins, &mut report);
     report
 }
 
@@ -89,10 +120,12 @@ impl Asked<'_> {
         match term.at.zip(self.ours.as_ref()) {
             // Whatever else is wrong with the milter's options goes with it: it is one text.
             Some((at, ours)) => {
-                let mends = TERMS.iter().filter_map(|parameter| {
-                    let term = self.term(parameter);
-                    let (_, value) = judge(parameter, &term).filter(|_| term.at.is_some())?;
-                    Some((parameter.trim_start_matches("milter_"), value))
+                let mends = TERMS.iter().filter_map(|other| {
+                    let term = self.term(other);
+                    let (finding, value) =
+                        judge(other, &term, self.wanted).filter(|_| term.at.is_some())?;
+                    let is_wrong = *other == parameter || finding.severity != Severity::Note;
+                    is_wrong.then(|| (other.trim_start_matches("milter_"), value))
                 });
                 let spec = ours.milter.with(&mends.collect::<Vec<_>>());
                 self.list.set(&self.list.with(at, &spec))
@@ -117,7 +150,14 @@ fn each(
         };
         let command = one.set(&term, parameter, &mended);
         if seen.insert(command.clone()) {
-            report.find(finding.run(command).run(one.list.postfix.reload()));
+            let reload = one.list.postfix.reload();
+            report.find(match finding.severity {
+                // Right as it is today.
+                Severity::Note => finding.edit(format!(
+                    "before policy.mode: enforce, run `{command} && {reload}`"
+                )),
+                _ => finding.run(command).run(reload),
+            });
         }
     }
 }
@@ -132,9 +172,9 @@ const TERMS: &[&str] = &[
 ];
 
 /// Returns what is wrong with a term, and the value that mends it.
-fn judge(parameter: &str, term: &Term) -> Option<(Finding, String)> {
+fn judge(parameter: &str, term: &Term, wanted: Wanted) -> Option<(Finding, String)> {
     match parameter {
-        "milter_default_action" => default_action(term),
+        "milter_default_action" => default_action(term, wanted.observes),
         "milter_protocol" => protocol(term),
         "milter_connect_timeout" => patience(
             term,
@@ -157,11 +197,19 @@ fn judge(parameter: &str, term: &Term) -> Option<(Finding, String)> {
     }
 }
 
-fn default_action(term: &Term) -> Option<(Finding, String)> {
+fn default_action(term: &Term, observes: bool) -> Option<(Finding, String)> {
     let (severity, why) = match &*term.value {
+        "accept" if observes => (
+            Severity::Note,
+            "Right while policy.mode is observe: no mail waits for a straymail that stops none. Once it enforces, mail would pass unjudged while straymail is away.",
+        ),
         "accept" => (
             Severity::Error,
             "While straymail is away, restarts or hangs, mail passes unjudged; tempfail lets clients keep it and come again.",
+        ),
+        "quarantine" => (
+            Severity::Error,
+            "While straymail is away, all mail is accepted and put on hold, nobody is told, and what `postsuper -H` sets free goes out unjudged; tempfail lets clients keep it and come again.",
         ),
         "reject" => (
             Severity::Warning,
