@@ -196,7 +196,6 @@ impl Spool {
         let record = Record {
             message_id: octets("message-id"),
             subject: octets("subject"),
-            date: octets("date"),
             body_sha256: hexadecimal::encode(&draft.body.clone().finalize()),
             head_sha256: hexadecimal::encode(&Sha256::digest(head)),
             envelope,

@@ -19,7 +19,7 @@ pub(super) const FOOTER_LENGTH: u64 = 16 + 2 + 21 + 11 + 65;
 /// with an explanation of 4 kB each stay below.
 pub(super) const MAX_ENVELOPE: u64 = 16 * 1024 * 1024;
 
-/// Names a held message: SHA-256 of sender, held recipients, Message-ID, subject, date and body.
+/// Names a held message: SHA-256 of sender, held recipients, Message-ID, subject and body.
 ///
 /// The same for a client's second try of the same message, so that the retry updates the
 /// entries instead of adding to them.
@@ -61,9 +61,6 @@ pub struct Record {
     /// The `Subject:` field as received, not decoded.
     #[serde(default)]
     pub subject: Option<Octets>,
-    /// The `Date:` field.
-    #[serde(default)]
-    pub date: Option<Octets>,
     /// SHA-256 of everything after the header block, hexadecimal.
     pub body_sha256: String,
     /// SHA-256 of the header block, hexadecimal. Stands in for a missing Message-ID in the key.
@@ -90,16 +87,15 @@ impl Record {
             hash.update((octets.len() as u64).to_be_bytes());
             hash.update(octets);
         };
-        // Version 1 was without subject and date.
+        // Version 1 was without the subject.
         part(b"straymail message key 2");
         part(self.envelope.sender.as_bytes());
         part(&(paths.len() as u64).to_be_bytes());
         paths.iter().for_each(|path| part(path));
         part(identity);
-        // Devices and scripts give all their mail the same one. Other fields may change on the way.
-        for field in [&self.subject, &self.date] {
-            part(field.as_ref().map_or(b"", Octets::as_bytes));
-        }
+        // Devices and scripts give all their mail the same one. Other fields may differ at each try:
+        // Postfix adds a missing Date, with the time of that try.
+        part(self.subject.as_ref().map_or(b"", Octets::as_bytes));
         part(self.body_sha256.as_bytes());
         MessageKey(hash.finalize().into())
     }
