@@ -286,7 +286,7 @@ fn a_mistake_elsewhere_keeps_nobody_from_deciding() {
             status: Some(0),
             out: format!("{id} released to carl@army.ml: 250 ok\n"),
             err: format!(
-                "straymail: there are 2 mistakes in {} where this command does not look: it goes on, straymail check-config tells more\n",
+                "straymail: goes on, though there are 2 mistakes elsewhere in {}; straymail check-config names each\n",
                 file.display()
             ),
         }

@@ -55,7 +55,7 @@ pub(super) fn quarantine_settings(path: Option<&Path>) -> Result<QuarantineSetti
     let (settings, mistakes) = Config::load_quarantine(path)?;
     if let Some(mistakes) = mistakes {
         say!(
-            "straymail: {} in {} where this command does not look: it goes on, straymail check-config tells more",
+            "straymail: goes on, though {} elsewhere in {}; straymail check-config names each",
             match mistakes.problems.len() {
                 1 => "there is a mistake".to_owned(),
                 many => format!("there are {many} mistakes"),

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::logging::event;
 use crate::score::Finding;
 use crate::service::decide::{Choice, DecideError, Decision, Remember};
+use crate::service::desk::NotTaken;
 use crate::service::quarantine::{EntryDetail, QuarantineError};
 use crate::service::token::{Token, TokenError};
 use crate::store::EntryState;
@@ -312,11 +313,11 @@ pub(super) async fn answer(
         let actor = format!("sender {sender} (link, {})", source.client);
         if !matches!(decision.choice, Choice::Cancel) {
             match site.service.quarantine().envelope(entry) {
-                Err(QuarantineError::Spool(_)) => {
+                Err(error) if error.is_lost() => {
                     return Err(Failure::for_sender(
                         StatusCode::GONE,
                         "It cannot be sent any more",
-                        "The message cannot be read any more; ask your mail administrator.",
+                        format!("{}.", sentence(&NotTaken::Lost(error).to_string())),
                     ));
                 }
                 Err(error) => return Err(error.into()),

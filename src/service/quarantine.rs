@@ -355,12 +355,12 @@ impl Quarantine {
             if !ledger.discard(id, end, now)? {
                 return Err(not_waiting(entry));
             }
-            // What was decided about a message that is lost cannot be done any more.
-            let is_lost = || matches!(self.message(&entry), Err(QuarantineError::Spool(_)));
-            refuse_decided(ledger, id).or_else(|error| match is_lost() {
-                true => Ok(()),
-                false => Err(error),
-            })?;
+            let is_lost = || self.message(&entry).is_err_and(|error| error.is_lost());
+            match refuse_decided(ledger, id) {
+                // It cannot be done any more, so an admin may.
+                Err(_) if end == EntryState::Dropped && is_lost() => {}
+                undecided => undecided?,
+            }
             ledger.remove_decision(id)?;
             if let Some(letter) = letter {
                 ledger.put_letter(id, letter, now)?;

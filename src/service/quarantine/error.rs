@@ -88,6 +88,16 @@ pub enum QuarantineError {
     },
 }
 
+impl QuarantineError {
+    /// Returns whether the message of the entry is lost for good.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            QuarantineError::Spool(SpoolError::Vanished { .. } | SpoolError::Altered { .. })
+        )
+    }
+}
+
 /// Whether what failed may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::notify::{NotNotified, is_lost};
+use super::notify::NotNotified;
 use super::{AtEnd, BATCH, Worker};
 use crate::address::Address;
 use crate::fault;
@@ -104,7 +104,7 @@ impl Worker {
         };
         let to = match self.addressee(entry) {
             // The message is lost, and its sender should know all the more.
-            Err(NotNotified::Quarantine(error)) if is_lost(&error) => self
+            Err(NotNotified::Quarantine(error)) if error.is_lost() => self
                 .mailbox(None, &entry.message.sender)
                 .ok_or(NotNotified::Quarantine(error))?,
             other => other?,

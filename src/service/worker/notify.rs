@@ -20,7 +20,6 @@ use crate::public_suffix::PublicSuffixes;
 use crate::service::automatic;
 use crate::service::quarantine::{QuarantineError, about};
 use crate::smtp::SmtpError;
-use crate::spool::SpoolError;
 use crate::store::{AuditEvent, Durability, Entry, EventKind, StoreError};
 
 /// Most octets of a held message's header that are looked at.
@@ -57,7 +56,7 @@ impl NotNotified {
         match self {
             NotNotified::Never(_) | NotNotified::Notice(_) => false,
             NotNotified::Smtp(error) => error.is_temporary(),
-            NotNotified::Quarantine(error) => !is_lost(error),
+            NotNotified::Quarantine(error) => !error.is_lost(),
             NotNotified::Budget(_) | NotNotified::Unreadable(_) | NotNotified::Store(_) => true,
         }
     }
@@ -275,11 +274,3 @@ impl Worker {
 
 /// Why nobody is told: the sender may be forged.
 pub(super) const NONE_OF_OURS: &str = "the sender is none of our mailboxes";
-
-/// Returns whether the message of the entry is lost for good.
-pub(super) fn is_lost(error: &QuarantineError) -> bool {
-    matches!(
-        error,
-        QuarantineError::Spool(SpoolError::Vanished { .. } | SpoolError::Altered { .. })
-    )
-}
